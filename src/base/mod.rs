@@ -1,0 +1,9 @@
+//! What every room may use. Knows nothing of footlight's own subjects.
+
+pub mod backoff;
+pub mod clock;
+pub mod queue;
+pub mod secret;
+pub mod threads;
+pub mod ticks;
+pub mod units;

@@ -1,0 +1,3 @@
+//! The configuration: what `footlight.toml` means.
+
+pub mod schema;

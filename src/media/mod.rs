@@ -1,0 +1,4 @@
+//! The vocabulary of the flow, and the pure formats: no clock, no socket, no thread in here.
+
+pub mod frame;
+pub mod packet;
