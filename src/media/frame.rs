@@ -6,6 +6,8 @@ use crate::base::queue::Classed;
 use crate::base::ticks::Ticks;
 use crate::base::units::PictureSize;
 
+use super::packet::{AudioConfig, Packet, VideoConfig};
+
 /// How a picture lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
@@ -58,22 +60,51 @@ pub struct Sound {
     pub samples: Vec<f32>,
 }
 
-/// What a source hands to its encoder.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Raw {
-    /// A picture.
-    Frame(Frame),
-    /// Sound.
-    Sound(Sound),
+/// In which form a source brings one track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrackForm {
+    /// Not at all.
+    #[default]
+    Absent,
+    /// Raw, to be encoded.
+    Raw,
+    /// Already coded, to be passed through untouched.
+    Coded,
 }
 
-impl Classed for Raw {
+/// What a source hands to its encoder: first [`Captured::Begin`], then what it announced. Begins again whenever
+/// the source was restarted or its form changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Captured {
+    /// The source is up and will bring these tracks.
+    Begin {
+        /// The picture.
+        video: TrackForm,
+        /// The sound.
+        audio: TrackForm,
+    },
+    /// A raw picture.
+    Frame(Frame),
+    /// Raw sound.
+    Sound(Sound),
+    /// A coded picture track's configuration, before its first packet and at every change.
+    VideoConfig(VideoConfig),
+    /// A coded sound track's configuration, before its first packet and at every change.
+    AudioConfig(AudioConfig),
+    /// A coded packet. Its clock is the one of the frames: `CLOCK_MONOTONIC` at capture.
+    Packet(Packet),
+}
+
+impl Classed for Captured {
     fn class_bound(&self) -> (u8, usize) {
         match self {
             // One being encoded, two waiting: a third would be older than a frame time when its turn comes.
-            Raw::Frame(_) => (0, 2),
+            Captured::Frame(_) => (0, 2),
             // A second of sound in pieces of 20 ms rides out an encoder's hiccup.
-            Raw::Sound(_) => (1, 50),
+            Captured::Sound(_) => (1, 50),
+            // Passing through costs next to nothing, so the bound is only reached when the thread is gone.
+            Captured::Packet(_) => (2, 2_048),
+            Captured::Begin { .. } | Captured::VideoConfig(_) | Captured::AudioConfig(_) => (3, 64),
         }
     }
 }
