@@ -1,0 +1,85 @@
+# What can be made here. `make` alone lists the targets; CI calls the same ones and nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+target := $(or $(CARGO_TARGET_DIR),target)
+static_triple := x86_64-unknown-linux-gnu
+static_bin := $(target)/$(static_triple)/release/footlight
+
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+.PHONY: run
+run: build ## install what is missing, build the release binary and start it on its defaults
+	$(target)/release/footlight run
+
+.PHONY: build
+build: deps ffmpeg web ## the release binary, target/release/footlight
+	cargo build --release
+
+.PHONY: static
+static: deps ffmpeg web ## the static-pie binary that runs on any x86-64 Linux, alone
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(static_triple)
+	@ls -l $(static_bin)
+
+.PHONY: deps
+deps:
+	@cross/install.sh build
+
+.PHONY: test-deps
+test-deps:
+	@cross/install.sh test
+
+.PHONY: ffmpeg
+ffmpeg: deps ## the pinned static FFmpeg and x264, built once under target/
+	@cross/ffmpeg.sh target/ffmpeg
+
+.PHONY: web
+web: web-ui/dist/.built ## the pages, built from web-ui/ and carried in the binary
+
+web-ui/node_modules/.installed: web-ui/package.json web-ui/package-lock.json | deps
+	cd web-ui && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web-ui/dist/.built: web-ui/node_modules/.installed $(shell find web-ui -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' 2>/dev/null)
+	cd web-ui && npm run --silent build
+	@touch $@
+
+.PHONY: test
+test: test-deps ffmpeg web test-media ## every test, the browser's and the emulated machine's included
+	cargo build
+	cargo test
+	$(MAKE) test-web
+	$(MAKE) test-machine
+
+.PHONY: test-web
+test-web: web ## the pages' own checks: types and unit tests
+	cd web-ui && npm run --silent check
+
+.PHONY: test-media
+test-media: test-deps ## the real clip that tests film with
+	@tests/media/fetch.sh
+
+.PHONY: test-machine
+test-machine: test-deps static ## the static binary in an empty root, and in an emulated machine with a camera
+	tests/vm/prepare.sh
+	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --test machine --test static_root -- --ignored --test-threads=1
+
+.PHONY: lint
+lint: ffmpeg web ## formatting and clippy, warnings denied
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
+
+.PHONY: bench
+bench: ffmpeg web ## measure the README's figures on this machine
+	cargo bench
+
+.PHONY: clean
+clean: ## forget what was built, but not the fetched sources
+	rm -rf $(target)/debug $(target)/release $(target)/$(static_triple) $(target)/ffmpeg web-ui/dist web-ui/node_modules
