@@ -1,5 +1,8 @@
 //! The vocabulary of the flow, and the pure formats: no clock, no socket, no thread in here.
 
+pub mod amf;
+pub mod flv;
 pub mod frame;
 pub mod packet;
 pub mod timecode;
+pub mod timeline;
