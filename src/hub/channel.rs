@@ -1,0 +1,530 @@
+//! The shell around a [`Ring`]: its lock, its wake-ups, its figures.
+//!
+//! Two locks: a publisher's framer, then the ring; never the other way round, and the ring's is held for a few
+//! instructions only, so that hundreds of readers do not hold up an encoder.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::base::clock;
+use crate::base::metrics::Exposition;
+use crate::base::ticks::Ticks;
+use crate::media::packet::{Layout, Media};
+
+use super::framer::{Framed, Framer};
+use super::ring::{Cursor, Headers, Lag, Limits, Ring, Start, Step, Tag, TagKind};
+
+/// A rate older than this says nothing about now.
+const RATE_STALE_AFTER: Duration = Duration::from_secs(2);
+
+/// What a channel has carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ChannelStats {
+    /// Packets taken in, headers not counted.
+    pub packets: u64,
+    /// Bytes of their tags.
+    pub bytes: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// Packets not taken: before the first keyframe after a change, for a track that the layout lacks, or unframeable.
+    pub refused: u64,
+    /// When the newest picture came.
+    pub last_video_at: Option<Instant>,
+    /// When the newest sound came.
+    pub last_audio_at: Option<Instant>,
+    /// Pictures a second, over the last second of media; 0 when none came for two.
+    pub fps: f64,
+    /// Bytes held for those who join.
+    pub cached_bytes: u64,
+    /// Tags held for those who join.
+    pub cached_packets: usize,
+    /// The stream's own time.
+    pub at: Ticks,
+    /// Readers now.
+    pub readers: usize,
+}
+
+/// A second's pictures, counted.
+#[derive(Default)]
+struct Rate {
+    since: Option<Ticks>,
+    pictures: u32,
+    per_second: f64,
+}
+
+impl Rate {
+    fn picture(&mut self, dts: Ticks) {
+        let Some(since) = self.since else {
+            self.since = Some(dts);
+            return;
+        };
+        self.pictures += 1;
+        let span = dts - since;
+        if span >= Ticks(Ticks::PER_SECOND) {
+            let per_second = f64::from(self.pictures) / span.seconds();
+            *self = Rate { since: Some(dts), pictures: 0, per_second };
+        }
+    }
+}
+
+struct State {
+    ring: Ring,
+    stats: ChannelStats,
+    rate: Rate,
+    closed: bool,
+}
+
+struct Shared {
+    name: String,
+    framer: Mutex<Framer>,
+    state: Mutex<State>,
+    news: Notify,
+    /// Which publisher is heard: the newest.
+    publisher: AtomicU64,
+    readers: AtomicUsize,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn framer(&self) -> MutexGuard<'_, Framer> {
+        self.framer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end that puts packets in. Dropping it closes the channel, unless another publisher took over.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Publisher {
+    /// Takes in one piece of media: places it on the stream's timeline, frames it, and wakes the readers.
+    /// Never blocks on a reader.
+    pub fn publish(&self, media: Media) {
+        let mut framer = self.shared.framer();
+        if self.shared.publisher.load(Ordering::Acquire) != self.number {
+            return;
+        }
+        let framed = framer.frame(media);
+        {
+            let mut state = self.shared.state();
+            let State { ring, stats, rate, .. } = &mut *state;
+            match framed {
+                Framed::Layout { layout, dts, tags } => ring.begin_era(layout, dts, tags),
+                Framed::Tag { kind, dts, bytes } => {
+                    stats.packets += 1;
+                    stats.bytes += bytes.len() as u64;
+                    match kind {
+                        TagKind::Video { keyframe } => {
+                            stats.keyframes += u64::from(keyframe);
+                            stats.last_video_at = Some(clock::now());
+                            rate.picture(dts);
+                        }
+                        _ => stats.last_audio_at = Some(clock::now()),
+                    }
+                    ring.push(kind, dts, bytes);
+                }
+                Framed::Refused => {
+                    stats.refused += 1;
+                    return;
+                }
+                Framed::Unchanged => return,
+            }
+        }
+        self.shared.news.notify_waiters();
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let _order = self.shared.framer();
+        if self.shared.publisher.load(Ordering::Acquire) == self.number {
+            self.shared.state().closed = true;
+            self.shared.news.notify_waiters();
+        }
+    }
+}
+
+/// A stream's channel, for those who read it.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+}
+
+impl Channel {
+    pub(super) fn open(name: &str, limits: Limits) -> (Channel, Publisher) {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            framer: Mutex::new(Framer::new()),
+            state: Mutex::new(State {
+                ring: Ring::new(limits),
+                stats: ChannelStats::default(),
+                rate: Rate::default(),
+                closed: false,
+            }),
+            news: Notify::new(),
+            publisher: AtomicU64::new(0),
+            readers: AtomicUsize::new(0),
+        });
+        (Channel { shared: shared.clone() }, Publisher { shared, number: 0 })
+    }
+
+    /// A new publisher for this channel; `None` once it is closed.
+    pub(super) fn take_over(&self, limits: Limits) -> Option<Publisher> {
+        let mut framer = self.shared.framer();
+        let mut state = self.shared.state();
+        if state.closed {
+            return None;
+        }
+        framer.restart();
+        state.ring.set_limits(limits);
+        let number = self.shared.publisher.load(Ordering::Acquire) + 1;
+        self.shared.publisher.store(number, Ordering::Release);
+        Some(Publisher { shared: self.shared.clone(), number })
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Whether its publisher is gone for good.
+    pub fn is_closed(&self) -> bool {
+        self.shared.state().closed
+    }
+
+    /// The tracks that it has now; `None` until its source has spoken.
+    pub fn layout(&self) -> Option<Layout> {
+        self.shared.state().ring.newest_headers().map(|headers| headers.layout.clone())
+    }
+
+    /// What it has carried so far.
+    pub fn stats(&self) -> ChannelStats {
+        let state = self.shared.state();
+        let fresh = state.stats.last_video_at.is_some_and(|at| clock::now() - at < RATE_STALE_AFTER);
+        ChannelStats {
+            fps: if fresh { state.rate.per_second } else { 0.0 },
+            cached_bytes: state.ring.bytes(),
+            cached_packets: state.ring.len(),
+            at: state.ring.newest_dts(),
+            readers: self.shared.readers.load(Ordering::Relaxed),
+            ..state.stats
+        }
+    }
+
+    /// A new reader.
+    pub fn reader(&self, start: Start) -> Reader {
+        self.shared.readers.fetch_add(1, Ordering::Relaxed);
+        let cursor = self.shared.state().ring.start(start);
+        Reader { shared: self.shared.clone(), cursor, told: None }
+    }
+
+    /// Waits until the layout is known; `false` if the channel closes before.
+    pub async fn described(&self) -> bool {
+        loop {
+            let news = self.shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            {
+                let state = self.shared.state();
+                if state.ring.newest_headers().is_some() {
+                    return true;
+                }
+                if state.closed {
+                    return false;
+                }
+            }
+            news.await;
+        }
+    }
+
+    /// Writes this channel's figures.
+    pub fn describe_metrics(&self, page: &mut Exposition) {
+        let stats = self.stats();
+        let labels = [("stream", self.name())];
+        page.counter("footlight_stream_packets_total", "Packets carried.", &labels, stats.packets);
+        page.counter("footlight_stream_bytes_total", "Bytes of FLV tags carried.", &labels, stats.bytes);
+        page.counter("footlight_stream_keyframes_total", "Keyframes carried.", &labels, stats.keyframes);
+        page.counter(
+            "footlight_stream_refused_packets_total",
+            "Packets not carried: before a keyframe, for an unknown track, or too large.",
+            &labels,
+            stats.refused,
+        );
+        page.gauge("footlight_stream_fps", "Pictures a second now.", &labels, stats.fps);
+        page.gauge("footlight_stream_time_seconds", "The stream's own time.", &labels, stats.at.seconds());
+        page.gauge(
+            "footlight_stream_cached_bytes",
+            "Bytes held for those who join.",
+            &labels,
+            stats.cached_bytes as f64,
+        );
+        page.gauge("footlight_stream_readers", "Readers now.", &labels, stats.readers as f64);
+    }
+}
+
+/// What a reader finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The next tag.
+    Tag(Tag),
+    /// The reader was overrun and stands at the newest keyframe now, or waits for the next one; or the headers
+    /// changed while it waited for one. Ask [`Reader::fresh_headers`] before the next tag.
+    Jumped {
+        /// Tags that it will not see; 0 for what it was only waiting.
+        skipped: u64,
+    },
+    /// Nothing now: [`Reader::wait`].
+    Empty,
+    /// Nothing any more: everything was read and the publisher is gone.
+    Closed,
+}
+
+/// A place in a channel. Costs a few words; falls behind without harming anybody.
+///
+/// The first tag it finds, and the first after a jump, is one at which a decoder can start; the headers to be
+/// sent before it are those of [`Reader::fresh_headers`]. Later headers come in line.
+pub struct Reader {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    /// The headers that its user has.
+    told: Option<u64>,
+}
+
+impl Reader {
+    /// Takes the next tag, if there is one.
+    pub fn try_next(&mut self) -> Next {
+        let state = self.shared.state();
+        let before = self.cursor;
+        match state.ring.step(&mut self.cursor) {
+            Step::Tag(tag) => {
+                let headers = state.ring.headers_at(self.cursor).map(|headers| headers.from);
+                if before.holding() && self.told.is_some() && self.told != headers {
+                    // While it waited for a keyframe, new headers went by.
+                    self.cursor = Cursor::at(tag.seq);
+                    return Next::Jumped { skipped: 0 };
+                }
+                if matches!(tag.kind, TagKind::Script | TagKind::VideoHeader | TagKind::AudioHeader) {
+                    self.told = headers;
+                }
+                Next::Tag(tag)
+            }
+            Step::Jumped { skipped } => Next::Jumped { skipped },
+            Step::Empty if state.closed => Next::Closed,
+            Step::Empty => Next::Empty,
+        }
+    }
+
+    /// Returns once [`Reader::try_next`] has something to say. Loses nothing when cancelled.
+    pub async fn wait(&mut self) {
+        loop {
+            let news = self.shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            {
+                let state = self.shared.state();
+                if state.closed || state.ring.has_news(self.cursor) {
+                    return;
+                }
+            }
+            news.await;
+        }
+    }
+
+    /// The metadata and sequence headers in force at this place; `None` until the source has spoken.
+    pub fn headers(&self) -> Option<Arc<Headers>> {
+        self.shared.state().ring.headers_at(self.cursor).cloned()
+    }
+
+    /// The same, if they are others than this reader last handed out, by this call or in line.
+    pub fn fresh_headers(&mut self) -> Option<Arc<Headers>> {
+        let headers = self.headers().filter(|headers| self.told != Some(headers.from))?;
+        self.told = Some(headers.from);
+        Some(headers)
+    }
+
+    /// Moves to the newest keyframe if that is ahead: `Some` of the tags it will not see. Ask
+    /// [`Reader::fresh_headers`] then. `None` changes nothing: in the newest GOP there is nowhere better to go.
+    pub fn jump_to_newest_keyframe(&mut self) -> Option<u64> {
+        self.shared.state().ring.jump(&mut self.cursor)
+    }
+
+    /// How far it is behind.
+    pub fn lag(&self) -> Lag {
+        self.shared.state().ring.lag(self.cursor)
+    }
+
+    /// The number of the tag that comes next.
+    pub fn position(&self) -> u64 {
+        self.cursor.next()
+    }
+
+    /// Whether it waits for a tag at which a decoder can start.
+    pub fn is_holding(&self) -> bool {
+        self.cursor.holding()
+    }
+
+    /// Puts the reader behind tags that it was handed by other means: who serves many readers at one place takes
+    /// each tag once.
+    pub fn pass(&mut self, next: u64) {
+        self.cursor.passed(next);
+    }
+
+    /// The channel it reads.
+    pub fn channel(&self) -> Channel {
+        Channel { shared: self.shared.clone() }
+    }
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Reader {
+        self.shared.readers.fetch_add(1, Ordering::Relaxed);
+        Reader { shared: self.shared.clone(), cursor: self.cursor, told: self.told }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::units::PictureSize;
+    use crate::hub::Hub;
+    use crate::media::packet::{Packet, Track, VideoCodec, VideoConfig};
+
+    fn layout(record: u8) -> Media {
+        Media::Layout(Layout {
+            video: Some(VideoConfig {
+                codec: VideoCodec::H264,
+                record: Bytes::from(vec![record]),
+                size: PictureSize { width: 64, height: 64 },
+                fps: None,
+                bitrate: None,
+            }),
+            audio: None,
+        })
+    }
+
+    fn picture(millis: i64, keyframe: bool) -> Media {
+        let at = Ticks::from_millis(millis);
+        let payload = Bytes::from_static(&[0, 0, 0, 1, 9]);
+        Media::Packet(Packet { track: Track::Video, dts: at, pts: at, keyframe, payload })
+    }
+
+    fn millis(next: Next) -> i64 {
+        match next {
+            Next::Tag(tag) => tag.dts.millis(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+    }
+
+    #[test]
+    fn a_reader_is_woken_by_a_publisher_on_another_thread() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        let mut reader = hub.channel("main").expect("open").reader(Start::Gop);
+        let thread = crate::base::threads::spawn("test", "pub", move || {
+            for number in 0..1_000 {
+                if number % 100 == 0 {
+                    publisher.publish(layout(number.try_into().unwrap_or(7)));
+                }
+                publisher.publish(picture(number * 40, number % 10 == 0));
+            }
+        })
+        .expect("a thread");
+        let last = runtime().block_on(async {
+            let mut last = -1;
+            loop {
+                match reader.try_next() {
+                    Next::Tag(tag) => {
+                        assert!(tag.dts.millis() >= last);
+                        last = tag.dts.millis();
+                    }
+                    Next::Jumped { .. } => {}
+                    Next::Empty => reader.wait().await,
+                    Next::Closed => break last,
+                }
+            }
+        });
+        assert_eq!(last, 999 * 40);
+        thread.join().expect("the publisher");
+    }
+
+    #[test]
+    fn readers_stay_on_one_timeline_while_the_source_is_replaced() {
+        let hub = Hub::new();
+        let first = hub.open("main", Limits::default());
+        first.publish(layout(1));
+        first.publish(picture(71_000, true));
+        let mut reader = hub.channel("main").expect("open").reader(Start::Gop);
+        let headers = reader.fresh_headers().expect("headers");
+        assert_eq!(headers.tags.len(), 2);
+        assert_eq!(millis(reader.try_next()), 0);
+
+        let second = hub.open("main", Limits::default());
+        first.publish(picture(71_033, false));
+        drop(first);
+        assert_eq!(reader.try_next(), Next::Empty, "the replaced publisher is not heard and closes nothing");
+        second.publish(layout(2));
+        second.publish(picture(73_000, false));
+        second.publish(picture(73_033, true));
+        let kinds: Vec<TagKind> = std::iter::from_fn(|| match reader.try_next() {
+            Next::Tag(tag) => Some(tag.kind),
+            _ => None,
+        })
+        .collect();
+        assert_eq!(kinds, [TagKind::Script, TagKind::VideoHeader, TagKind::Video { keyframe: true }]);
+        assert_eq!(hub.channel("main").expect("open").stats().at.millis(), 2_033);
+        assert!(reader.fresh_headers().is_none(), "they came in line");
+        drop(second);
+        assert_eq!(reader.try_next(), Next::Closed);
+        assert!(hub.channel("main").is_none() && hub.names().is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_keyframe_hears_of_headers_that_changed_meanwhile() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        publisher.publish(layout(1));
+        let mut reader = hub.channel("main").expect("open").reader(Start::Live);
+        assert_eq!(reader.fresh_headers().map(|headers| headers.from), Some(0));
+        assert_eq!(reader.try_next(), Next::Empty);
+        publisher.publish(layout(2));
+        publisher.publish(picture(0, true));
+        assert_eq!(reader.try_next(), Next::Jumped { skipped: 0 });
+        assert_eq!(reader.fresh_headers().map(|headers| headers.from), Some(2));
+        assert_eq!(millis(reader.try_next()), 0);
+    }
+
+    #[test]
+    fn a_channel_describes_itself_once_its_source_has_spoken() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        let channel = hub.channel("main").expect("open");
+        assert!(channel.layout().is_none());
+        publisher.publish(layout(1));
+        assert!(runtime().block_on(channel.described()));
+        for number in 0..=30 {
+            publisher.publish(picture(number * 40, number == 0));
+        }
+        let stats = channel.stats();
+        assert_eq!((stats.packets, stats.keyframes, stats.refused), (31, 1, 0));
+        assert!((stats.fps - 25.0).abs() < 0.01, "{}", stats.fps);
+    }
+}
