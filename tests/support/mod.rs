@@ -15,6 +15,7 @@
 
 pub mod flv;
 pub mod http;
+pub mod machine;
 pub mod media;
 pub mod probe;
 pub mod process;
