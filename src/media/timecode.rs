@@ -64,7 +64,7 @@ pub fn read(luma: &[u8], stride: usize, size: PictureSize) -> Option<u64> {
             .map(|pixel| u64::from(*pixel))
             .sum();
         let pixels = ((right - left) * (below - above)) as u64;
-        code << 1 | u64::from(sum * 2 > pixels * u64::from(BLACK as u16 + WHITE as u16))
+        code << 1 | u64::from(sum * 2 > pixels * (u64::from(BLACK) + u64::from(WHITE)))
     });
     decode(code)
 }
