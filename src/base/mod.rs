@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod loggate;
 pub mod metrics;
 pub mod queue;
 pub mod secret;
