@@ -222,7 +222,7 @@ impl Channel {
     pub fn reader(&self, start: Start) -> Reader {
         self.shared.readers.fetch_add(1, Ordering::Relaxed);
         let cursor = self.shared.state().ring.start(start);
-        Reader { shared: self.shared.clone(), cursor, told: None }
+        Reader { shared: self.shared.clone(), cursor, told: None, since: cursor.next() }
     }
 
     /// Waits until the layout is known; `false` if the channel closes before.
@@ -293,8 +293,10 @@ pub enum Next {
 pub struct Reader {
     shared: Arc<Shared>,
     cursor: Cursor,
-    /// The headers that its user has.
+    /// The headers that its user was given by [`Reader::fresh_headers`], or in line before the last jump.
     told: Option<u64>,
+    /// Where it started or jumped to: headers from here up to the cursor were given in line.
+    since: u64,
 }
 
 impl Reader {
@@ -302,20 +304,25 @@ impl Reader {
     pub fn try_next(&mut self) -> Next {
         let state = self.shared.state();
         let before = self.cursor;
+        let told = self.told(&state.ring);
         match state.ring.step(&mut self.cursor) {
             Step::Tag(tag) => {
-                let headers = state.ring.headers_at(self.cursor).map(|headers| headers.from);
-                if before.holding() && self.told.is_some() && self.told != headers {
-                    // While it waited for a keyframe, new headers went by.
-                    self.cursor = Cursor::at(tag.seq);
-                    return Next::Jumped { skipped: 0 };
-                }
-                if matches!(tag.kind, TagKind::Script | TagKind::VideoHeader | TagKind::AudioHeader) {
-                    self.told = headers;
+                if before.holding() {
+                    self.since = tag.seq;
+                    let headers = state.ring.headers_at(self.cursor).map(|headers| headers.from);
+                    if told.is_some() && told != headers {
+                        // While it waited for a keyframe, new headers went by.
+                        self.cursor = Cursor::at(tag.seq);
+                        return Next::Jumped { skipped: 0 };
+                    }
                 }
                 Next::Tag(tag)
             }
-            Step::Jumped { skipped } => Next::Jumped { skipped },
+            Step::Jumped { skipped } => {
+                self.told = told;
+                self.since = self.cursor.next();
+                Next::Jumped { skipped }
+            }
             Step::Empty if state.closed => Next::Closed,
             Step::Empty => Next::Empty,
         }
@@ -344,15 +351,28 @@ impl Reader {
 
     /// The same, if they are others than this reader last handed out, by this call or in line.
     pub fn fresh_headers(&mut self) -> Option<Arc<Headers>> {
-        let headers = self.headers().filter(|headers| self.told != Some(headers.from))?;
+        let state = self.shared.state();
+        let told = self.told(&state.ring);
+        let headers = state.ring.headers_at(self.cursor).filter(|headers| told != Some(headers.from))?;
         self.told = Some(headers.from);
-        Some(headers)
+        Some(headers.clone())
     }
 
     /// Moves to the newest keyframe if that is ahead: `Some` of the tags it will not see. Ask
     /// [`Reader::fresh_headers`] then. `None` changes nothing: in the newest GOP there is nowhere better to go.
     pub fn jump_to_newest_keyframe(&mut self) -> Option<u64> {
-        self.shared.state().ring.jump(&mut self.cursor)
+        let state = self.shared.state();
+        let told = self.told(&state.ring);
+        let skipped = state.ring.jump(&mut self.cursor)?;
+        self.told = told;
+        self.since = self.cursor.next();
+        Some(skipped)
+    }
+
+    /// The headers that its user has, however they came.
+    fn told(&self, ring: &Ring) -> Option<u64> {
+        let in_line = ring.headers_before(self.cursor.next()).map(|headers| headers.from);
+        in_line.filter(|from| !self.cursor.holding() && *from >= self.since).or(self.told)
     }
 
     /// How far it is behind.
@@ -370,10 +390,10 @@ impl Reader {
         self.cursor.holding()
     }
 
-    /// Puts the reader behind tags that it was handed by other means: who serves many readers at one place takes
-    /// each tag once.
-    pub fn pass(&mut self, next: u64) {
-        self.cursor.passed(next);
+    /// Puts the reader right before the tag `next`: back, when a tag that it handed out could not be used after
+    /// all; or ahead, when its user was handed the tags between by another reader.
+    pub fn seek(&mut self, next: u64) {
+        self.cursor = Cursor::at(next);
     }
 
     /// The channel it reads.
@@ -385,7 +405,7 @@ impl Reader {
 impl Clone for Reader {
     fn clone(&self) -> Reader {
         self.shared.readers.fetch_add(1, Ordering::Relaxed);
-        Reader { shared: self.shared.clone(), cursor: self.cursor, told: self.told }
+        Reader { shared: self.shared.clone(), cursor: self.cursor, told: self.told, since: self.since }
     }
 }
 
@@ -510,6 +530,32 @@ mod tests {
         assert_eq!(reader.try_next(), Next::Jumped { skipped: 0 });
         assert_eq!(reader.fresh_headers().map(|headers| headers.from), Some(2));
         assert_eq!(millis(reader.try_next()), 0);
+    }
+
+    #[test]
+    fn who_steps_back_before_new_headers_and_then_jumps_over_them_is_given_them() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        publisher.publish(layout(1));
+        publisher.publish(picture(0, true));
+        let mut reader = hub.channel("main").expect("open").reader(Start::Gop);
+        assert_eq!(reader.fresh_headers().map(|headers| headers.from), Some(0));
+        publisher.publish(layout(2));
+        publisher.publish(picture(40, true));
+        while let Next::Tag(_) = reader.try_next() {}
+        assert!(reader.fresh_headers().is_none(), "they came in line");
+        reader.seek(4);
+        publisher.publish(picture(80, true));
+        assert_eq!(reader.jump_to_newest_keyframe(), Some(2));
+        assert_eq!(
+            reader.fresh_headers().map(|headers| headers.from),
+            Some(3),
+            "one of two had not been used"
+        );
+        reader.seek(5);
+        publisher.publish(picture(120, true));
+        assert_eq!(reader.jump_to_newest_keyframe(), Some(2));
+        assert!(reader.fresh_headers().is_none());
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub enum Start {
     Gop,
     /// At the next keyframe: nothing old, at the price of waiting for it.
     Live,
+    /// At the next tag, whatever it is: for who hands tags on to others that started well.
+    Head,
 }
 
 /// What a cursor finds.
@@ -146,12 +148,6 @@ impl Cursor {
     /// The number of the tag that comes next.
     pub(super) fn next(self) -> u64 {
         self.next
-    }
-
-    /// Puts a cursor that was handed out tags up to `next` behind them without reading them again.
-    pub(super) fn passed(&mut self, next: u64) {
-        debug_assert!(next >= self.next && !self.holding);
-        self.next = next;
     }
 
     /// Whether it waits for a tag at which a decoder can start.
@@ -289,7 +285,8 @@ impl Ring {
     /// A place for somebody new.
     pub(super) fn start(&self, start: Start) -> Cursor {
         match (start, self.joins.back()) {
-            (Start::Gop, Some(join)) => Cursor { next: *join, holding: false },
+            (Start::Gop, Some(join)) => Cursor::at(*join),
+            (Start::Head, _) => Cursor::at(self.head),
             _ => Cursor { next: self.head, holding: true },
         }
     }
@@ -345,6 +342,11 @@ impl Ring {
     pub(super) fn headers_at(&self, cursor: Cursor) -> Option<&Arc<Headers>> {
         let behind = self.eras.partition_point(|era| era.from <= cursor.next);
         self.eras.get(behind.saturating_sub(1))
+    }
+
+    /// The newest header set of which all stands before the tag `next`.
+    pub(super) fn headers_before(&self, next: u64) -> Option<&Arc<Headers>> {
+        self.eras.iter().rev().find(|era| era.from + era.tags.len() as u64 <= next)
     }
 
     /// How far `cursor` is behind; who holds is not behind.
