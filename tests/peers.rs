@@ -1,7 +1,7 @@
 //! The tests' own eyes, held against files whose content is known: a blind judge would pass everything.
 mod support;
 
-use support::{assert_decodes, assert_monotonic, ffprobe, media};
+use support::{assert_decodes, assert_monotonic, ffprobe, films, media};
 
 #[test]
 fn the_judges_see_every_picture_of_a_real_clip() {
@@ -28,4 +28,23 @@ fn a_picture_that_stands_still_is_noticed() {
     make.args(["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "rawvideo"]).arg(&still);
     support::output_within(std::time::Duration::from_secs(20), &mut make);
     assert_decodes(still.to_str().expect("the path is UTF-8"), 1);
+}
+
+#[test]
+fn the_films_for_cameras_show_their_bars_and_move() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (fourcc, reader) in [("MJPG", "mjpeg"), ("H264", "h264")] {
+        let mut frames = &films::film(fourcc)[..];
+        let file = folder.path().join(fourcc);
+        let mut bare = Vec::new();
+        while let Some((length, rest)) = frames.split_first_chunk::<4>() {
+            let (frame, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            bare.extend_from_slice(frame);
+            frames = rest;
+        }
+        std::fs::write(&file, bare).expect("a file");
+        let url = file.to_str().expect("the path is UTF-8");
+        assert_eq!(support::probe::decode_with(url, 5, &["-f", reader]).pictures.len(), 30, "{fourcc}");
+        films::assert_bars(url);
+    }
 }

@@ -8,14 +8,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::tool::{output_within, require};
-use super::{Request, Viewer, wait};
+use super::{Request, Viewer, films, wait};
 
 /// From qemu's start to the agent's first word: 3 to 6 s on a machine that does nothing else.
 const BOOT: Duration = Duration::from_secs(90);
@@ -41,12 +41,23 @@ impl Machine {
     /// Boots a machine with footlight's static binary in `/bin` and an empty disk on `/data`.
     #[track_caller]
     pub fn boot() -> Machine {
+        Machine::boot_with(&[])
+    }
+
+    /// The same, with a film in each of these formats for [`Machine::plug_fed_camera`].
+    #[track_caller]
+    pub fn boot_with(films: &[&str]) -> Machine {
         let folder = tempfile::Builder::new().prefix("footlight-vm-").tempdir().unwrap();
         let disk = folder.path().join("disk");
         File::create(&disk).unwrap().set_len(64 << 20).unwrap();
         let mke2fs = require("mke2fs", "apt-get install e2fsprogs");
         let made = output_within(COMMAND, Command::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&disk));
         assert!(made.status.success(), "{}", made.stderr);
+        let mut files = vec![("bin/footlight".to_owned(), std::fs::read(static_binary()).unwrap())];
+        files.extend(films.iter().map(|fourcc| (format!("film-{fourcc}"), films::film(fourcc))));
+        let mut image = std::fs::read(prepared("initrd")).unwrap();
+        image.extend(archive_of(&files));
+        std::fs::write(folder.path().join("initrd"), image).unwrap();
         Machine::boot_in(folder)
     }
 
@@ -63,10 +74,6 @@ impl Machine {
     fn boot_in(folder: TempDir) -> Machine {
         let qemu = require("qemu-system-x86_64", "apt-get install qemu-system-x86");
         let at = |name: &str| folder.path().join(name);
-        let initrd = at("initrd");
-        let mut image = std::fs::read(prepared("initrd")).unwrap();
-        image.extend(archive_of(&static_binary()));
-        std::fs::write(&initrd, image).unwrap();
         let socket = at("agent");
         let _ = std::fs::remove_file(&socket);
         // Freed right before qemu takes it: whoever else is given this port meanwhile makes the boot fail, loudly.
@@ -79,7 +86,7 @@ impl Machine {
             .arg("-kernel")
             .arg(prepared("vmlinuz"))
             .arg("-initrd")
-            .arg(&initrd)
+            .arg(at("initrd"))
             .args(["-serial", &format!("file:{}", at("console").display())])
             .args(["-chardev", &format!("socket,id=agent,server=on,wait=off,path={}", socket.display())])
             .args(["-device", "virtserialport,chardev=agent,name=agent"])
@@ -181,6 +188,56 @@ impl Machine {
         });
     }
 
+    /// Ends footlight in the machine, politely; it must be gone within the time a box gives it.
+    #[track_caller]
+    pub fn stop_footlight(&mut self) {
+        self.run(
+            "kill -TERM $(cat /tmp/footlight.pid); for i in $(seq 200); do \
+             kill -0 $(cat /tmp/footlight.pid) 2>/dev/null || exit 0; usleep 50000; done; exit 1",
+        );
+    }
+
+    /// Plugs vivid cameras in: `/dev/video0` and on, each a webcam with the sizes and rates of one, unless
+    /// `options` say otherwise (they are the module's).
+    #[track_caller]
+    pub fn plug_vivid(&mut self, options: &str) {
+        self.run(&format!(
+            "modprobe vivid n_devs=1 node_types=0x1,0x1 num_inputs=1,1 input_types=0x0,0x0 {options}"
+        ));
+    }
+
+    /// Pulls the plug of vivid camera `number`: its device is gone while whoever has it open still holds on to it.
+    #[track_caller]
+    pub fn pull_vivid(&mut self, number: u32) {
+        self.run(&format!("echo vivid.{number} >/sys/bus/platform/drivers/vivid/unbind"));
+    }
+
+    /// Plugs it in again.
+    #[track_caller]
+    pub fn replug_vivid(&mut self, number: u32) {
+        self.run(&format!("echo vivid.{number} >/sys/bus/platform/drivers/vivid/bind"));
+    }
+
+    /// Sets a control of a camera, by the name that `v4l2-ctl --list-ctrls` gives it.
+    #[track_caller]
+    pub fn set_control(&mut self, device: &str, control: &str, value: i64) {
+        self.run(&format!("v4l2-ctl -d {device} -c {control}={value}"));
+    }
+
+    /// Plugs `/dev/video8` in, a camera that shows the film in this format. The one before it is unplugged.
+    #[track_caller]
+    pub fn plug_fed_camera(&mut self, fourcc: &str) {
+        let (width, height, fps) = (films::WIDTH, films::HEIGHT, films::FPS);
+        self.run(&format!(
+            "killall feed 2>/dev/null; for i in $(seq 100); do rmmod v4l2loopback 2>/dev/null; \
+             [ -d /sys/module/v4l2loopback ] || break; usleep 50000; done; \
+             modprobe v4l2loopback video_nr=8 exclusive_caps=1 card_label=Fed && \
+             (feed /dev/video8 {fourcc} {width} {height} {fps} /film-{fourcc} </dev/null >/dev/console 2>&1 &) && \
+             for i in $(seq 100); do v4l2-ctl -d /dev/video8 --list-formats | grep -q {fourcc} && exit 0; \
+             usleep 50000; done; exit 1"
+        ));
+    }
+
     /// What footlight logged in the machine.
     pub fn logs(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -229,14 +286,14 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A cpio archive (newc, as the kernel unpacks it behind the first one) with this file as `/bin/footlight`.
-fn archive_of(binary: &Path) -> Vec<u8> {
-    let content = std::fs::read(binary).unwrap();
-    let mut archive = Vec::with_capacity(content.len() + 1_024);
-    for (name, mode, content) in [("bin/footlight", 0o100_755, &content[..]), ("TRAILER!!!", 0, &[])] {
-        let fields = [1, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+/// A cpio archive (newc, as the kernel unpacks it behind the first one) with these files, all executable.
+fn archive_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = Vec::with_capacity(files.iter().map(|(_, content)| content.len() + 256).sum());
+    let end = ("TRAILER!!!".to_owned(), vec![]);
+    for (inode, (name, content)) in (1..).zip(files.iter().chain([&end])) {
+        let mode = if content.is_empty() { 0 } else { 0o100_755 };
         archive.extend_from_slice(b"070701");
-        for field in fields {
+        for field in [inode, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0] {
             archive.extend(format!("{field:08x}").into_bytes());
         }
         archive.extend_from_slice(name.as_bytes());

@@ -13,6 +13,7 @@
 #![allow(unused_imports, reason = "each test file uses its own part of this module")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is test code, outside #[test] functions")]
 
+pub mod films;
 pub mod flv;
 pub mod http;
 pub mod machine;

@@ -37,6 +37,7 @@ pub struct Footlight {
 /// A footlight to be started.
 pub struct Builder {
     folder: TempDir,
+    program: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -62,7 +63,7 @@ impl Footlight {
         let folder = tempfile::Builder::new().prefix("footlight-test-").tempdir().unwrap();
         std::fs::write(folder.path().join("footlight.toml"), config).unwrap();
         let listen = ("FOOTLIGHT_HTTP__LISTEN".to_owned(), "127.0.0.1:0".to_owned());
-        Builder { folder, arguments: vec![], environment: vec![listen] }
+        Builder { folder, program: vec![BINARY.into()], arguments: vec![], environment: vec![listen] }
     }
 
     /// The address that HTTP really listens on.
@@ -231,6 +232,12 @@ impl Builder {
         self
     }
 
+    /// Starts it by these words instead of [`BINARY`].
+    pub fn program(mut self, words: &[&str]) -> Builder {
+        self.program = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Its folder, to name files in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -241,7 +248,8 @@ impl Builder {
     pub fn start(self) -> Footlight {
         let mut command = self.command(&["run", "--config", "footlight.toml"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {BINARY}: {error}"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
         let logs = Arc::new(Mutex::new(Vec::new()));
         keep_lines(child.stdout.take().unwrap(), logs.clone());
         keep_lines(child.stderr.take().unwrap(), logs.clone());
@@ -271,8 +279,12 @@ impl Builder {
 
     /// The command line as it would be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
-        command.args(arguments).args(&self.arguments).current_dir(self.folder.path());
+        let mut command = Command::new(&self.program[0]);
+        command
+            .args(&self.program[1..])
+            .args(arguments)
+            .args(&self.arguments)
+            .current_dir(self.folder.path());
         let inherited = std::env::vars_os().map(|(key, _)| key);
         for key in inherited.filter(|key| key.to_string_lossy().starts_with("FOOTLIGHT_")) {
             command.env_remove(key);

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// `VIDIOC_S_FMT`: `_IOWR('V', 5, struct v4l2_format)`, which has 208 bytes on 64-bit machines.
 const VIDIOC_S_FMT: c_ulong = 0xc0d0_5605;
+/// `VIDIOC_S_PARM`: `_IOWR('V', 22, struct v4l2_streamparm)`, 204 bytes.
+const VIDIOC_S_PARM: c_ulong = 0xc0cc_5616;
 const V4L2_BUF_TYPE_VIDEO_OUTPUT: u32 = 2;
 const V4L2_FIELD_NONE: u32 = 1;
 
@@ -43,6 +45,13 @@ fn main() {
     // SAFETY: the file is open, and `format` is as long as the request's number says.
     let outcome = unsafe { ioctl(camera.as_raw_fd(), VIDIOC_S_FMT, format.as_mut_ptr().cast()) };
     assert_eq!(outcome, 0, "the device refuses the format: {}", std::io::Error::last_os_error());
+
+    // struct v4l2_streamparm: type, then struct v4l2_outputparm: capability, outputmode, timeperframe.
+    let mut rate = [0u32; 51];
+    rate[0] = V4L2_BUF_TYPE_VIDEO_OUTPUT;
+    rate[3..5].copy_from_slice(&[1, number(fps)]);
+    // SAFETY: as above. A refusal is no harm: the device then names another rate than it keeps, as cameras do.
+    unsafe { ioctl(camera.as_raw_fd(), VIDIOC_S_PARM, rate.as_mut_ptr().cast()) };
 
     let start = Instant::now();
     let step = Duration::from_secs(1) / number(fps);

@@ -7,7 +7,7 @@
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin HOME=/
 mount -t tmpfs tmp /tmp
-for module in virtio_pci virtio_console virtio_net virtio_blk ext4; do modprobe $module; done
+for module in virtio_pci virtio_console virtio_net virtio_blk crc32c_generic ext4; do modprobe $module; done
 ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0

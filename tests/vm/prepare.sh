@@ -87,7 +87,7 @@ done | sort -u | while read -r file; do
     esac
 done
 cp "$loopback"/v4l2loopback.ko "$modules"/
-depmod -b $tree "$version"
+depmod -b $tree "$version" 2>&1 | { grep -v modules.builtin.modinfo || true; }
 
 cp $vm/root/boot/vmlinuz-"$version" $vm/vmlinuz
 (cd $tree && find . | cpio --quiet -o -H newc -R 0:0) >$vm/initrd.new

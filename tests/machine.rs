@@ -1,0 +1,243 @@
+//! Cameras on a real kernel: the static binary in an emulated machine, by `make test-machine`.
+//!
+//! The machine is emulated instruction by instruction: pictures are small, rates low, deadlines long. What these
+//! tests hold is that pictures come, are right and come back, never how fast. Left out, since no driver in the
+//! kernel plays them: H.264 hardware encoders, and USB's own ways of failing below V4L2.
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use footlight::base::clock;
+use serde_json::Value;
+use support::films::assert_bars;
+use support::machine::Machine;
+use support::{Viewer, assert_decodes, assert_monotonic, ffprobe, wait_until};
+
+/// From a camera's return to its picture at a viewer that stayed: the restart policy's longest wait, and slack for
+/// the emulation.
+const COMES_BACK: Duration = Duration::from_secs(30);
+
+/// One stream from a camera, small and slow enough for the emulation.
+fn stream(name: &str, device: &str) -> String {
+    format!(
+        "[[stream]]\nname = \"{name}\"\nvideo = \"v4l2:{device}\"\nsize = \"320x180\"\nfps = 15\ngop = \"1s\"\n\n"
+    )
+}
+
+/// A viewer with the emulation's patience.
+#[track_caller]
+fn viewer(machine: &Machine, stream: &str) -> Viewer {
+    let path = format!("/live/{stream}.flv");
+    Viewer::try_open(machine.http(), &path, Duration::from_secs(60)).expect("the stream is served")
+}
+
+/// Reads pictures for this long, holding that their time never runs backwards; hands back the last one's time.
+#[track_caller]
+fn watch(viewer: &mut Viewer, from_millis: u32, seconds: u64) -> u32 {
+    let end = clock::now() + Duration::from_secs(seconds);
+    let mut last = from_millis;
+    while clock::now() < end {
+        let picture = viewer.picture();
+        assert!(picture.millis >= last, "time runs backwards: {last} ms, then {} ms", picture.millis);
+        last = picture.millis;
+    }
+    last
+}
+
+/// What a player makes of the stream: it decodes, moves, has this size and one timeline.
+#[track_caller]
+fn judge(machine: &Machine, stream: &str, size: (u32, u32)) {
+    let url = machine.url(&format!("/live/{stream}.flv"));
+    let decoded = assert_decodes(&url, 3);
+    assert_eq!(decoded.size, size);
+    let probe = ffprobe(&url, 2);
+    assert_eq!(probe.errors.trim(), "");
+    assert_monotonic(&probe);
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn devices_lists_the_cameras_with_their_modes() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("n_devs=2 multiplanar=1,2");
+    let text = machine.run("footlight devices --json 2>/dev/console");
+    let devices: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let shown = devices.to_string();
+    for wanted in ["/dev/video0", "/dev/video1", "vivid", "YUYV", "NV12", "320", "640", "x264"] {
+        assert!(shown.contains(wanted), "no {wanted} in {text}");
+    }
+    let people = machine.run("footlight devices");
+    assert!(people.contains("/dev/video0") && people.contains("320x180"), "{people}");
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn every_kind_of_camera_is_filmed_in_its_true_colours() {
+    let mut machine = Machine::boot_with(&["YUYV", "NV12", "YU12", "BGR3", "MJPG", "H264"]);
+    for fourcc in ["YUYV", "NV12", "YU12", "BGR3", "MJPG", "H264"] {
+        let began = clock::now();
+        machine.plug_fed_camera(fourcc);
+        machine.start_footlight(&stream("main", "/dev/video8"));
+        machine.wait_for_picture("main");
+        judge(&machine, "main", (320, 180));
+        assert_bars(&machine.url("/live/main.flv"));
+        machine.stop_footlight();
+        println!("{fourcc}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn single_and_multi_planar_cameras_stream_side_by_side() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("n_devs=2 multiplanar=1,2");
+    let other = stream("other", "/dev/video1").replace("320x180", "640x360").replace("fps = 15", "fps = 5");
+    machine.start_footlight(&(stream("main", "/dev/video0") + &other));
+    machine.wait_for_picture("main");
+    machine.wait_for_picture("other");
+    judge(&machine, "main", (320, 180));
+    judge(&machine, "other", (640, 360));
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn a_camera_pulled_and_plugged_again_comes_back_to_the_viewers_who_stayed() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("n_devs=2");
+    machine.start_footlight(&(stream("main", "/dev/video0") + &stream("other", "/dev/video1")));
+    machine.wait_for_picture("main");
+    machine.wait_for_picture("other");
+    let (mut main, mut other) = (viewer(&machine, "main"), viewer(&machine, "other"));
+    let mut seen = watch(&mut main, 0, 1);
+    let mut other_seen = watch(&mut other, 0, 1);
+
+    machine.pull_vivid(0);
+    // The other camera goes on meanwhile.
+    other_seen = watch(&mut other, other_seen, 3);
+    wait_until(COMES_BACK, "the box has let the camera go", || {
+        !machine.run("ls -l /proc/$(cat /tmp/footlight.pid)/fd").contains("video0")
+    });
+    machine.replug_vivid(0);
+    let back = clock::now();
+    let picture = drain_to_next(&mut main, seen);
+    println!("a picture {:?} after the camera is back", back.elapsed());
+    assert!(back.elapsed() < COMES_BACK);
+    seen = watch(&mut main, picture, 2);
+
+    // The driver's own short unplug: every call fails until the last user lets go.
+    machine.set_control("/dev/video0", "disconnect", 1);
+    let pulled = clock::now();
+    seen = drain_to_next(&mut main, seen);
+    println!("a picture {:?} after a short unplug", pulled.elapsed());
+    watch(&mut main, seen, 2);
+    watch(&mut other, other_seen, 1);
+    judge(&machine, "main", (320, 180));
+}
+
+/// Reads on to a picture whose time lies clearly after `last`: what was under way before the trouble is read away.
+#[track_caller]
+fn drain_to_next(viewer: &mut Viewer, last: u32) -> u32 {
+    let mut millis = last;
+    loop {
+        let picture = viewer.picture();
+        assert!(picture.millis >= millis, "time runs backwards: {millis} ms, then {} ms", picture.millis);
+        millis = picture.millis;
+        if millis >= last + 1_000 {
+            return millis;
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn a_camera_called_by_its_name_is_found_under_whatever_number_it_comes_back() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("vid_cap_nr=3");
+    let name = machine.run("cat /sys/class/video4linux/video3/name");
+    println!("{name}");
+    let card = machine.run("v4l2-ctl -d /dev/video3 --info | sed -n 's/.*Card type *: //p'");
+    machine.start_footlight(&stream("main", card.trim()));
+    machine.wait_for_picture("main");
+    let mut main = viewer(&machine, "main");
+    let seen = watch(&mut main, 0, 1);
+    machine.run("rmmod vivid 2>/dev/null; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind");
+    wait_until(COMES_BACK, "the box has let the camera go", || machine.try_run("rmmod vivid").code == 0);
+    machine.plug_vivid("vid_cap_nr=5");
+    drain_to_next(&mut main, seen);
+    judge(&machine, "main", (320, 180));
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn errors_of_the_driver_cost_pictures_never_viewers() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("");
+    machine.start_footlight(&stream("main", "/dev/video0"));
+    machine.wait_for_picture("main");
+    let mut main = viewer(&machine, "main");
+    let mut seen = watch(&mut main, 0, 1);
+    for error in [
+        "inject_v4l2_buf_flag_error",
+        "inject_vidioc_qbuf_error",
+        "inject_fatal_streaming_error",
+        // These strike when the camera is started again, so the next one makes it start again.
+        "inject_vidioc_streamon_error",
+        "disconnect",
+        "inject_vidioc_reqbufs_error",
+        "disconnect",
+    ] {
+        machine.set_control("/dev/video0", error, 1);
+        let began = clock::now();
+        seen = drain_to_next(&mut main, seen);
+        println!("{error}: a second of pictures later {:?}", began.elapsed());
+        assert!(began.elapsed() < COMES_BACK, "{error}");
+    }
+    machine.set_control("/dev/video0", "percentage_of_dropped_buffers", 50);
+    seen = watch(&mut main, seen, 3);
+    machine.set_control("/dev/video0", "percentage_of_dropped_buffers", 0);
+    watch(&mut main, seen, 1);
+    judge(&machine, "main", (320, 180));
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn a_camera_that_keeps_its_own_rate_is_thinned_to_the_wanted_one() {
+    let mut machine = Machine::boot();
+    // An HDMI grabber: it takes what the cable brings, 60 pictures a second, and lets nobody set that.
+    machine.plug_vivid("input_types=0x3,0x3");
+    machine.start_footlight(&stream("main", "/dev/video0"));
+    machine.wait_for_picture("main");
+    judge(&machine, "main", (320, 180));
+    let probe = ffprobe(&machine.url("/live/main.flv"), 4);
+    let rate = (probe.packets_of("video").len() - 1) as f64 / probe.span("video");
+    println!("{rate:.1} pictures a second");
+    assert!(rate <= 16.0, "{rate}");
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn a_box_whose_power_is_cut_or_that_is_killed_films_again() {
+    let mut machine = Machine::boot();
+    machine.plug_vivid("");
+    let config = format!("[box]\ndata_dir = \"/data/footlight\"\n\n{}", stream("main", "/dev/video0"));
+    machine.start_footlight(&config);
+    machine.wait_for_picture("main");
+    assert!(machine.run("mount").contains("/data type ext4"), "the disk is there");
+    machine.run("kill -KILL $(cat /tmp/footlight.pid)");
+    wait_until(Duration::from_secs(20), "the end of a killed footlight", || {
+        machine.try_run("kill -0 $(cat /tmp/footlight.pid)").code != 0
+    });
+    machine.start_footlight(&config);
+    machine.wait_for_picture("main");
+
+    let mut machine = machine.cut_the_power_and_boot();
+    assert!(machine.run("mount").contains("/data type ext4"), "the disk is there");
+    machine.plug_vivid("");
+    machine.start_footlight(&config);
+    machine.wait_for_picture("main");
+    judge(&machine, "main", (320, 180));
+    let threads: BTreeSet<String> =
+        machine.run("cat /proc/$(cat /tmp/footlight.pid)/task/*/comm").lines().map(str::to_owned).collect();
+    assert!(threads.iter().any(|name| name.starts_with("cap-")), "threads have names: {threads:?}");
+}
