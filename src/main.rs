@@ -1,3 +1,81 @@
-//! The command line.
+//! The command line: reads it, and hands over to the library.
 
-fn main() {}
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use footlight::base::exit;
+use footlight::{app, config};
+
+/// What every exit code means, at the end of `--help`.
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while running; 2 the configuration or the \
+                          command line is wrong; 3 the machine does not give what is asked for (the address \
+                          is taken, the data folder cannot be written).";
+
+/// A streaming appliance for live commerce: captures, encodes, serves the LAN and pushes to the cloud.
+#[derive(Debug, Parser)]
+#[command(name = "footlight", version, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the box until it is told to stop.
+    Run {
+        /// The configuration [default: $FOOTLIGHT_CONFIG, else /etc/footlight/footlight.toml, else none]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Tells everything that is wrong with a configuration, or what it would run.
+    Check {
+        /// The configuration [default: as for run]
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        /// The same as FILE.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    ExitCode::from(match command {
+        Command::Run { config } => run(config.as_deref()),
+        Command::Check { file, config } => check(file.or(config).as_deref()),
+    })
+}
+
+fn run(path: Option<&std::path::Path>) -> u8 {
+    match config::load(path, &environment()) {
+        Ok(loaded) => app::run(loaded),
+        Err(problems) => {
+            say(&mut std::io::stderr(), &format!("{problems}\n"));
+            exit::CONFIGURATION
+        }
+    }
+}
+
+fn check(path: Option<&std::path::Path>) -> u8 {
+    let (report, right) = config::check_report(path, &environment());
+    if right {
+        say(&mut std::io::stdout(), &report);
+        exit::OK
+    } else {
+        say(&mut std::io::stderr(), &report);
+        exit::CONFIGURATION
+    }
+}
+
+/// The environment, as data. What is not UTF-8 in it is shown as such by whoever reads it.
+fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// Writes, and bears a reader that has gone away (`footlight check | head`).
+fn say(to: &mut dyn Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+}

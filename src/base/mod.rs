@@ -2,8 +2,10 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod exit;
 pub mod loggate;
 pub mod metrics;
+pub mod quantity;
 pub mod queue;
 pub mod secret;
 pub mod threads;

@@ -1,6 +1,6 @@
 //! The configuration as the rooms use it: complete, checked, every default filled in.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +50,20 @@ pub struct Http {
     pub viewer_stall: Duration,
 }
 
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            max_viewers: 500,
+            max_viewers_per_address: 50,
+            max_connections: 1_000,
+            merge: Duration::ZERO,
+            viewer_lag: Duration::from_secs(3),
+            viewer_stall: Duration::from_secs(10),
+        }
+    }
+}
+
 /// `[[stream]]`: a camera, encoded once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
@@ -73,6 +87,24 @@ pub struct Stream {
     pub encoder: EncoderChoice,
     /// `gop_cache`: the most memory that the newest GOPs of this stream may take for joining viewers.
     pub gop_cache: ByteSize,
+}
+
+impl Stream {
+    /// A stream of which only the name and the source are given.
+    pub fn new(name: impl Into<String>, video: VideoSource) -> Stream {
+        Stream {
+            name: name.into(),
+            video,
+            audio: AudioSource::FromVideo,
+            size: None,
+            fps: None,
+            bitrate: None,
+            audio_bitrate: BitrateBps(128_000),
+            gop: Duration::from_secs(2),
+            encoder: EncoderChoice::Auto,
+            gop_cache: ByteSize(32 << 20),
+        }
+    }
 }
 
 /// `video = ...`
@@ -117,6 +149,18 @@ pub struct Output {
     pub stream: String,
     /// `primary`
     pub primary: Destination,
+}
+
+impl Config {
+    /// What runs when nothing is configured: one stream `main` from the pattern camera, to the LAN only.
+    pub fn defaults(box_name: &str, data_dir: PathBuf) -> Config {
+        Config {
+            appliance: Appliance { name: box_name.to_owned(), site: "default".to_owned(), data_dir },
+            http: Http::default(),
+            streams: vec![Stream::new("main", VideoSource::Pattern)],
+            outputs: Vec::new(),
+        }
+    }
 }
 
 /// Where an output pushes to.

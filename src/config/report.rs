@@ -1,0 +1,111 @@
+//! What `footlight check` says: everything that is wrong, or in a few lines what would run.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::load::{Loaded, Source, load};
+use super::problems::Problem;
+use super::schema::{AudioSource, Config, EncoderChoice, Stream, VideoSource};
+use crate::base::quantity::Period;
+
+/// The text for `footlight check [FILE]` and whether the configuration is right.
+pub fn check_report(path: Option<&Path>, env: &[(String, String)]) -> (String, bool) {
+    match load(path, env) {
+        Ok(loaded) => (good(&loaded), true),
+        Err(problems) => {
+            let source = Source::find(path, env);
+            let counted = counted(problems.errors.len(), "error");
+            let more = match problems.warnings.len() {
+                0 => String::new(),
+                warnings => format!(" and {}", self::counted(warnings, "warning")),
+            };
+            (format!("{problems}\n\n{source}: {counted}{more}; footlight would not start on it\n"), false)
+        }
+    }
+}
+
+fn good(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for warning in &loaded.warnings {
+        text = text + &Problem::line(warning, "warning") + "\n";
+    }
+    if !loaded.warnings.is_empty() {
+        text.push('\n');
+    }
+    let warned = match loaded.warnings.len() {
+        0 => String::new(),
+        warnings => format!(", with {}", counted(warnings, "warning")),
+    };
+    text + &format!("{}: all is well{warned}\n\n", loaded.source) + &summary(&loaded.config)
+}
+
+/// What a configuration means, in a few lines for a person. Keys and passwords do not show.
+pub fn summary(config: &Config) -> String {
+    let Config { appliance, http, streams, outputs } = config;
+    let mut lines = vec![
+        ("box".to_owned(), format!("{} at {}", appliance.name, appliance.site)),
+        ("data".to_owned(), appliance.data_dir.display().to_string()),
+        (
+            "http".to_owned(),
+            format!(
+                "{}, {} ({} from one address), {} connections",
+                http.listen,
+                bound(http.max_viewers, "viewers"),
+                bound(http.max_viewers_per_address, ""),
+                http.max_connections,
+            ),
+        ),
+    ];
+    lines.extend(streams.iter().map(|stream| (format!("stream {}", stream.name), stream_line(stream))));
+    lines.extend(outputs.iter().map(|output| {
+        let line = format!("carries stream {} to {} (key not shown)", output.stream, output.primary.url);
+        (format!("output {}", output.name), line)
+    }));
+    if outputs.is_empty() {
+        lines.push(("output".to_owned(), "none: nothing leaves for a cloud".to_owned()));
+    }
+    let width = lines.iter().map(|(head, _)| head.len()).max().unwrap_or(0);
+    lines.iter().fold(String::new(), |mut text, (head, line)| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {head:width$}  {line}");
+        text
+    })
+}
+
+fn stream_line(stream: &Stream) -> String {
+    let pattern = stream.video == VideoSource::Pattern;
+    let video = match &stream.video {
+        VideoSource::Pattern => "test pattern".to_owned(),
+        VideoSource::File(clip) => format!("clip {}", clip.display()),
+        VideoSource::V4l2(device) => format!("camera {}", device.display()),
+    };
+    let audio = match &stream.audio {
+        AudioSource::Tone => "tone",
+        AudioSource::None => "no sound",
+        AudioSource::FromVideo if pattern => "tone",
+        AudioSource::FromVideo => "its own sound",
+    };
+    let size = stream.size.map(|size| size.to_string());
+    let size = size.unwrap_or_else(|| if pattern { "1280x720" } else { "the source's size" }.to_owned());
+    let fps = stream.fps.map(|fps| format!("{fps} fps"));
+    let fps = fps.unwrap_or_else(|| if pattern { "30 fps" } else { "its rate" }.to_owned());
+    let bitrate = stream.bitrate.map(|bitrate| bitrate.to_string());
+    let bitrate = bitrate.unwrap_or_else(|| "bitrate by size and rate".to_owned());
+    let encoder = match &stream.encoder {
+        EncoderChoice::Auto => "auto",
+        EncoderChoice::Copy => return format!("{video} with {audio}, passed through untouched"),
+        EncoderChoice::Named(name) => name,
+    };
+    let gop = Period(stream.gop);
+    format!("{video} with {audio}, {size}, {fps}, {bitrate}, keyframe every {gop}, encoder {encoder}")
+}
+
+fn bound(most: u32, what: &str) -> String {
+    let text = if most == 0 { format!("any number of {what}") } else { format!("at most {most} {what}") };
+    text.trim_end().trim_end_matches(" of").to_owned()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
