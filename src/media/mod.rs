@@ -6,5 +6,6 @@ pub mod flv;
 pub mod frame;
 pub mod h26x;
 pub mod packet;
+pub mod rtmp;
 pub mod timecode;
 pub mod timeline;

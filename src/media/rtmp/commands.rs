@@ -1,0 +1,105 @@
+//! The commands of a publisher (§7.2), and the answers to them.
+
+use crate::media::amf::{self, AmfError, Value};
+
+/// How footlight names itself: servers that tell encoders from players look for `FMLE`.
+const FLASH_VERSION: &str = concat!("FMLE/3.0 (compatible; footlight/", env!("CARGO_PKG_VERSION"), ")");
+
+/// Transaction numbers: each command of a session has its own, so that answers can be told apart.
+pub(super) mod transaction {
+    pub(in super::super) const CONNECT: f64 = 1.0;
+    pub(in super::super) const RELEASE_STREAM: f64 = 2.0;
+    pub(in super::super) const FC_PUBLISH: f64 = 3.0;
+    pub(in super::super) const CREATE_STREAM: f64 = 4.0;
+    pub(in super::super) const PUBLISH: f64 = 5.0;
+    pub(in super::super) const FC_UNPUBLISH: f64 = 6.0;
+    pub(in super::super) const DELETE_STREAM: f64 = 7.0;
+}
+
+/// A command from the far end, as far as a publisher listens.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Answer {
+    /// `_result`: a command worked; of `createStream`, the stream's number.
+    Done { transaction: f64, stream: Option<u32> },
+    /// `_error`: it did not.
+    Failed { transaction: f64, status: Status },
+    /// `onStatus`.
+    Status(Status),
+    /// `close`: the far end hangs up.
+    Close,
+    /// Anything else: `onBWDone`, `onFCPublish` and the like.
+    Other,
+}
+
+/// What a status object says; empty where it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Status {
+    pub(super) is_error: bool,
+    pub(super) code: String,
+    pub(super) description: String,
+}
+
+pub(super) fn connect(app: &str, tc_url: &str) -> Result<Vec<u8>, AmfError> {
+    let properties = [
+        ("app", Value::text(app)),
+        ("type", Value::text("nonprivate")),
+        ("flashVer", Value::text(FLASH_VERSION)),
+        ("tcUrl", Value::text(tc_url)),
+    ];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    command("connect", transaction::CONNECT, Value::Object(properties), &[])
+}
+
+/// `releaseStream`, `FCPublish` and `FCUnpublish` name the key.
+pub(super) fn about_key(name: &str, transaction: f64, key: &str) -> Result<Vec<u8>, AmfError> {
+    command(name, transaction, Value::Null, &[Value::text(key)])
+}
+
+pub(super) fn create_stream() -> Result<Vec<u8>, AmfError> {
+    command("createStream", transaction::CREATE_STREAM, Value::Null, &[])
+}
+
+pub(super) fn publish(key: &str) -> Result<Vec<u8>, AmfError> {
+    command("publish", transaction::PUBLISH, Value::Null, &[Value::text(key), Value::text("live")])
+}
+
+pub(super) fn delete_stream(stream: u32) -> Result<Vec<u8>, AmfError> {
+    command("deleteStream", transaction::DELETE_STREAM, Value::Null, &[Value::Number(f64::from(stream))])
+}
+
+/// Reads a command from the far end.
+pub(super) fn parse_answer(payload: &[u8]) -> Result<Answer, AmfError> {
+    let values = amf::read_all(payload)?;
+    let name = values.first().and_then(Value::as_str).unwrap_or_default();
+    let transaction = values.get(1).and_then(Value::as_number).unwrap_or_default();
+    // The information object comes fourth; some servers leave the command object out.
+    let status = || values.iter().skip(2).find(|value| value.get("code").is_some()).map(status_of);
+    Ok(match name {
+        "_result" => {
+            let number = values.get(3).and_then(Value::as_number);
+            let stream = number.filter(|number| (0.0..=f64::from(u32::MAX)).contains(number));
+            Answer::Done { transaction, stream: stream.map(|number| number as u32) }
+        }
+        "_error" => Answer::Failed { transaction, status: status().unwrap_or_default() },
+        "onStatus" => Answer::Status(status().unwrap_or_default()),
+        "close" => Answer::Close,
+        _ => Answer::Other,
+    })
+}
+
+fn status_of(info: &Value) -> Status {
+    let text = |name| info.get(name).and_then(Value::as_str).unwrap_or_default();
+    Status {
+        is_error: text("level") == "error",
+        code: text("code").to_owned(),
+        description: text("description").to_owned(),
+    }
+}
+
+fn command(name: &str, transaction: f64, object: Value, arguments: &[Value]) -> Result<Vec<u8>, AmfError> {
+    let mut bytes = amf::write_all(&[Value::text(name), Value::Number(transaction), object])?;
+    for argument in arguments {
+        amf::write(&mut bytes, argument)?;
+    }
+    Ok(bytes)
+}
