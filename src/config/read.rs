@@ -10,7 +10,7 @@ use super::keys::{self, BOX, HTTP, OUTPUT, STREAM, THINGS_MAX};
 use super::later;
 use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
 use super::schema::{
-    Appliance, AudioSource, Config, Destination, EncoderChoice, Http, Output, Stream, VideoSource,
+    Appliance, AudioSource, Config, Destination, EncoderChoice, Http, Output, PushUrl, Stream, VideoSource,
 };
 use super::secrets;
 use super::section::{Section, not_yet};
@@ -47,34 +47,45 @@ pub(super) fn config(mut root: Table, around: Around<'_>, whole: bool, notes: &m
     let appliance = appliance(one(&mut root, BOX, notes), around.folder, defaults.appliance, notes);
     let http = http(one(&mut root, HTTP, notes), &defaults.http, notes);
     let mut streams = Vec::new();
+    let mut all_named = true;
     for (path, table) in many(&mut root, STREAM, streams_at.as_ref(), notes) {
-        streams.extend(stream(path, table, around.folder, notes));
+        let read = stream(path, table, around.folder, notes);
+        all_named &= read.is_some();
+        streams.extend(read);
     }
     if streams.is_empty() && streams_at.is_none() {
         streams = defaults.streams.into_iter().map(|stream| (stream, Origin::Default)).collect();
     }
     let mut outputs = Vec::new();
     for (path, table) in many(&mut root, OUTPUT, outputs_at.as_ref(), notes) {
-        outputs.extend(output(path, table, &streams, around.folder, notes));
+        outputs.push(output(path, table, &streams, around.folder, notes));
     }
     if whole {
-        together(&http, &streams, &outputs, notes);
+        streams_together(&http, &streams, notes);
+        outputs_together(&outputs, &streams, all_named, notes);
     }
     unknown_tables(root, notes);
     Config {
         appliance,
         http,
         streams: streams.into_iter().map(|(stream, _)| stream).collect(),
-        outputs: outputs.into_iter().map(|output| output.config).collect(),
+        outputs: outputs.into_iter().filter_map(PlacedOutput::config).collect(),
     }
 }
 
-/// An output and where its parts stand.
+/// What could be read of an output, and where its parts stand.
 struct PlacedOutput {
-    config: Output,
-    name_at: Origin,
-    stream_at: Origin,
-    primary_at: Origin,
+    path: String,
+    name: Option<(String, Origin)>,
+    stream: Option<(String, Origin)>,
+    primary: Option<(PushUrl, Origin)>,
+}
+
+impl PlacedOutput {
+    fn config(self) -> Option<Output> {
+        let ((name, _), (stream, _), (url, _)) = (self.name?, self.stream?, self.primary?);
+        Some(Output { name, stream, primary: Destination { url } })
+    }
 }
 
 fn appliance(table: Table, folder: &Path, defaults: Appliance, notes: &mut Notes<'_>) -> Appliance {
@@ -197,8 +208,8 @@ fn output(
     streams: &[(Stream, Origin)],
     folder: &Path,
     notes: &mut Notes<'_>,
-) -> Option<PlacedOutput> {
-    let mut section = Section::new(OUTPUT, path, table, notes);
+) -> PlacedOutput {
+    let mut section = Section::new(OUTPUT, path.clone(), table, notes);
     let name = name_of(&mut section, "give it one: logs and metrics tell outputs apart by it");
     let stream_written = section.has("stream");
     let mut stream = section.take_with_place("stream", values::name);
@@ -221,13 +232,7 @@ fn output(
         section.missing("primary", "write where it pushes to: primary = \"rtmp://host/app/key\"");
     }
     section.finish();
-    let ((name, name_at), (stream, stream_at), (primary, primary_at)) = (name?, stream?, primary?);
-    Some(PlacedOutput {
-        config: Output { name, stream, primary: Destination { url: primary } },
-        name_at,
-        stream_at,
-        primary_at,
-    })
+    PlacedOutput { path, name, stream, primary }
 }
 
 fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origin)> {
@@ -237,10 +242,9 @@ fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origi
     section.take_with_place("name", values::name)
 }
 
-/// What only shows when keys are seen together.
-fn together(http: &Http, streams: &[(Stream, Origin)], outputs: &[PlacedOutput], notes: &mut Notes<'_>) {
+/// What only shows when streams are seen together.
+fn streams_together(http: &Http, streams: &[(Stream, Origin)], notes: &mut Notes<'_>) {
     twice(STREAM, streams.iter().map(|(stream, at)| (stream.name.as_str(), at)), notes);
-    twice(OUTPUT, outputs.iter().map(|output| (output.config.name.as_str(), &output.name_at)), notes);
     for (stream, at) in streams {
         if http.viewer_lag < stream.gop {
             let path = format!("stream.{}.gop", stream.name);
@@ -249,24 +253,36 @@ fn together(http: &Http, streams: &[(Stream, Origin)], outputs: &[PlacedOutput],
             notes.warn(at, &path, Wrong::new(what, "make viewer_lag longer than gop"));
         }
     }
-    for (at, output) in outputs.iter().enumerate() {
-        let path = format!("output.{}", output.config.name);
-        let wanted = &output.config.stream;
-        let known = || streams.iter().map(|(stream, _)| stream.name.as_str());
-        if !known().any(|name| name == wanted) {
-            let there = format!("there is {}", listed(known()));
+}
+
+/// What only shows when outputs are seen together, and beside the streams. With `all_named` false a stream
+/// is there whose name could not be read, so none is called missing.
+fn outputs_together(
+    outputs: &[PlacedOutput],
+    streams: &[(Stream, Origin)],
+    all_named: bool,
+    notes: &mut Notes<'_>,
+) {
+    let names = outputs.iter().filter_map(|output| output.name.as_ref());
+    twice(OUTPUT, names.map(|(name, at)| (name.as_str(), at)), notes);
+    let known = || streams.iter().map(|(stream, _)| stream.name.as_str());
+    for (index, output) in outputs.iter().enumerate() {
+        if let Some((wanted, at)) =
+            output.stream.as_ref().filter(|(wanted, _)| all_named && !known().any(|name| name == wanted))
+        {
             let advice = match nearest(wanted, known()) {
-                Some(near) => format!("did you mean {near}? {}{}", "T", &there[1..]),
-                None => there,
+                Some(near) => format!("did you mean {near}? There is {}", listed(known())),
+                None => format!("there is {}", listed(known())),
             };
             let what = format!("there is no stream named {}", quote(wanted));
-            notes.error(&output.stream_at, &format!("{path}.stream"), Wrong::new(what, advice));
+            notes.error(at, &format!("{}.stream", output.path), Wrong::new(what, advice));
         }
-        let url = &output.config.primary.url;
-        if let Some(same) = outputs[..at].iter().find(|other| other.config.primary.url == *url) {
-            let what = format!("output {} pushes to the same URL", same.config.name);
+        let Some((url, at)) = &output.primary else { continue };
+        let same = |other: &&PlacedOutput| other.primary.as_ref().is_some_and(|(other, _)| other == url);
+        if let Some(same) = outputs[..index].iter().find(same) {
+            let what = format!("{} pushes to the same URL", same.path);
             let advice = "servers take one publisher for a key: give each output its own";
-            notes.warn(&output.primary_at, &format!("{path}.primary"), Wrong::new(what, advice));
+            notes.warn(at, &format!("{}.primary", output.path), Wrong::new(what, advice));
         }
     }
 }

@@ -48,7 +48,7 @@ fn in_table(table: &Table, folder: &Path, warn: &mut dyn FnMut(Wrong, Origin)) -
         });
     }
     match (table.get("url"), table.get("url_file")) {
-        (Some(entry), None) => url(text_of(&entry.value)?),
+        (Some(entry), None) => url(values::text(&entry.value)?),
         (None, Some(entry)) => {
             let path = values::path(&entry.value, folder)?;
             let text = secret_file(&path, &mut |wrong| warn(wrong, entry.value.at.clone()))?;
@@ -78,7 +78,7 @@ fn secret_file(path: &Path, warn: &mut dyn FnMut(Wrong)) -> Result<String, Wrong
     }
     if found.mode() & OTHERS_READ != 0 {
         let what = format!("{shown} holds a key and everyone on this machine may read it");
-        warn(Wrong::new(what, format!("chmod 600 {shown}")));
+        warn(Wrong::new(what, format!("keep it to its owner: chmod 600 {shown}")));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot)?;
@@ -96,10 +96,6 @@ fn secret_file(path: &Path, warn: &mut dyn FnMut(Wrong)) -> Result<String, Wrong
         return Err(Wrong::new(format!("{shown} has more than one line"), advice));
     }
     Ok(text.to_owned())
-}
-
-fn text_of(value: &Value) -> Result<&str, Wrong> {
-    values::text(value)
 }
 
 fn known() -> String {

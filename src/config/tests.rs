@@ -101,6 +101,7 @@ fn everything_wrong_is_told_at_once_in_the_order_of_the_file() {
         "footlight.toml:3:1: http.max_viewrs: ",
         "footlight.toml:7:11: stream.main.bitrate: ",
         "footlight.toml:8:8: stream.main.size: ",
+        "footlight.toml:11:10: output.cloud.stream: ",
         "footlight.toml:12:11: output.cloud.primary: ",
         "FOOTLIGHT_HTTP__LISTN: ",
     ];

@@ -1,0 +1,424 @@
+//! `footlight check` and `footlight run` on configurations that are wrong, one kind after the other: each is
+//! refused with exit code 2 and told where, which key, what is wrong and what to do.
+
+mod support;
+
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use support::process::BINARY;
+use support::tool::{Output, output_within};
+use tempfile::TempDir;
+
+/// How long reading a configuration may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One kind of wrong configuration: its name, the file, where it is wrong, and pieces of what must be said.
+type Kind = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Syntax.
+const SYNTAX: &[Kind] = &[
+    ("a string that does not end", "[box]\nname = \"main\n", "2:13", &["not TOML", "straight double quotes"]),
+    ("a value without quotes", "[box]\nname = studio\n", "2:8", &["not TOML", "double quotes"]),
+    ("no value", "[http]\nmax_viewers =\n", "2:14", &["not TOML"]),
+    ("no equals sign", "[http]\nmax_viewers 5\n", "2:13", &["not TOML"]),
+    ("a key twice", "[http]\nmax_viewers = 1\nmax_viewers = 2\n", "3:1", &["duplicate key", "keep one"]),
+    ("a table that does not close", "[http\nmax_viewers = 5\n", "1:6", &["not TOML"]),
+    ("a table twice", "[http]\n[box]\n[http]\n", "3:2", &["duplicate key"]),
+    ("typographic quotes", "[box]\nname = “main”\n", "2:8", &["not TOML", "straight double quotes"]),
+    ("YAML", "http:\n  listen: 0.0.0.0:8080\n", "1:6", &["not TOML", "key = value"]),
+];
+
+/// Names of keys and tables.
+const NAMES: &[Kind] = &[
+    ("a misspelt key", "[http]\nlistn = \"0.0.0.0:80\"\n", "2:1", &["http.listn", "did you mean listen?"]),
+    ("an unknown key", "[http]\ncolour = 3\n", "2:1", &["http.colour", "known are listen, max_viewers"]),
+    ("a misspelt table", "[htpp]\n", "1:2", &["htpp", "did you mean [http]?", "[[stream]]"]),
+    ("a plural", "[[streams]]\nname = \"a\"\n", "1:3", &["streams", "did you mean [[stream]]?"]),
+    ("an unknown table", "[lighting]\n", "1:2", &["lighting", "there are [box], [http], [[stream]]"]),
+    ("a key above its table", "bitrate = \"4Mbit/s\"\n", "1:1", &["bitrate", "belongs under [[stream]]"]),
+    (
+        "a key in the wrong table",
+        "[http]\nbitrate = \"4Mbit/s\"\n",
+        "2:1",
+        &["http.bitrate", "belongs into [[stream]]"],
+    ),
+    (
+        "one stream as a table",
+        "[stream]\nname = \"main\"\n",
+        "1:2",
+        &["stream", "write [[stream]] above each"],
+    ),
+    ("a list of what is one", "[[http]]\n", "1:1", &["http", "there is only one", "write [http]"]),
+    ("a table as a value", "http = 8080\n", "1:8", &["http", "a table is wanted", "write [http]"]),
+    ("streams as text", "stream = [\"main\"]\n", "1:11", &["stream[1]", "write [[stream]]"]),
+];
+
+/// Values of `[box]` and `[http]`.
+const FIXED: &[Kind] = &[
+    ("a number for a name", "[box]\nname = 3\n", "2:8", &["box.name", "not a whole number", "double quotes"]),
+    ("a name with a space", "[box]\nname = \"my box\"\n", "2:8", &["box.name", "' '", "letters"]),
+    ("an empty name", "[box]\nsite = \"\"\n", "2:8", &["box.site", "is empty", "letters"]),
+    ("an empty folder", "[box]\ndata_dir = \"\"\n", "2:12", &["box.data_dir", "is empty", "write a path"]),
+    (
+        "a shell's folder",
+        "[box]\ndata_dir = \"~/data\"\n",
+        "2:12",
+        &["box.data_dir", "write the path in full"],
+    ),
+    ("an address without a port", "[http]\nlisten = \"0.0.0.0\"\n", "2:10", &["http.listen", "has no port"]),
+    ("a port alone", "[http]\nlisten = \":8080\"\n", "2:10", &["http.listen", "0.0.0.0:8080"]),
+    ("a port out of range", "[http]\nlisten = \"0.0.0.0:99999\"\n", "2:10", &["http.listen", "0 to 65535"]),
+    ("a bare port", "[http]\nlisten = 8080\n", "2:10", &["http.listen", "text is wanted", "0.0.0.0:8080"]),
+    (
+        "text for a number",
+        "[http]\nmax_viewers = \"many\"\n",
+        "2:15",
+        &["http.max_viewers", "from 0 to 60000"],
+    ),
+    ("a negative number", "[http]\nmax_viewers = -1\n", "2:15", &["http.max_viewers", "-1 is out of range"]),
+    (
+        "a number beyond all",
+        "[http]\nmax_connections = 99999999999999999999\n",
+        "2:19",
+        &["max_connections", "60000"],
+    ),
+    ("a decimal for a number", "[http]\nmax_viewers = 1.5\n", "2:15", &["http.max_viewers", "not a decimal"]),
+    (
+        "a time without a unit",
+        "[http]\nmerge = 100\n",
+        "2:9",
+        &["http.merge", "100 has no unit", "\"500ms\""],
+    ),
+    ("a time in no unit of ours", "[http]\nmerge = \"2sec\"\n", "2:9", &["http.merge", "did you mean s?"]),
+    ("a negative time", "[http]\nviewer_lag = \"-2s\"\n", "2:14", &["http.viewer_lag", "is negative"]),
+    (
+        "a time out of range",
+        "[http]\nmerge = \"5s\"\n",
+        "2:9",
+        &["http.merge", "out of range", "from 0s to 1s"],
+    ),
+    (
+        "a date for a time",
+        "[http]\nviewer_stall = 2026-01-01\n",
+        "2:16",
+        &["http.viewer_stall", "not a date"],
+    ),
+];
+
+/// Values of a `[[stream]]` that is otherwise right; the value stands on line 4.
+const STREAM: &[Kind] = &[
+    (
+        "no unit of bitrate",
+        "bitrate = \"750000\"",
+        "4:11",
+        &["stream.main.bitrate", "has no unit", "\"4Mbit/s\""],
+    ),
+    ("a bare bitrate", "bitrate = 4000000", "4:11", &["stream.main.bitrate", "4000000 has no unit"]),
+    ("bytes or bits", "bitrate = \"4Mbps\"", "4:11", &["stream.main.bitrate", "did you mean Mbit/s?"]),
+    ("too much", "bitrate = \"4Gbit/s\"", "4:11", &["stream.main.bitrate", "out of range", "200Mbit/s"]),
+    ("an odd width", "size = \"1919x1080\"", "4:8", &["stream.main.size", "the width 1919 is odd", "even"]),
+    ("a size by name", "size = \"1080p\"", "4:8", &["stream.main.size", "\"1920x1080\""]),
+    ("a tiny size", "size = \"16x16\"", "4:8", &["stream.main.size", "not between 64 and 8192"]),
+    ("no rate", "fps = 0", "4:7", &["stream.main.fps", "is nought", "29.97"]),
+    ("a rate beyond cameras", "fps = 1000", "4:7", &["stream.main.fps", "out of range", "from 1 to 240"]),
+    ("a rate in words", "fps = \"ntsc\"", "4:7", &["stream.main.fps", "30000/1001"]),
+    ("a gop in frames", "gop = 60", "4:7", &["stream.main.gop", "60 has no unit", "\"2s\""]),
+    (
+        "memory without a unit",
+        "gop_cache = \"64\"",
+        "4:13",
+        &["stream.main.gop_cache", "has no unit", "64MiB"],
+    ),
+    ("memory in another case", "gop_cache = \"64mib\"", "4:13", &["gop_cache", "did you mean MiB?"]),
+    (
+        "a sound not built yet",
+        "audio = \"alsa:hw:1\"",
+        "4:9",
+        &["stream.main.audio", "not built", "\"tone\""],
+    ),
+    ("a sound there is not", "audio = \"tome\"", "4:9", &["stream.main.audio", "did you mean tone?"]),
+    ("an encoder misspelt", "encoder = \"atuo\"", "4:11", &["stream.main.encoder", "did you mean auto?"]),
+    (
+        "an encoder that is no name",
+        "encoder = \"x 264\"",
+        "4:11",
+        &["stream.main.encoder", "footlight devices"],
+    ),
+    ("a pattern to copy", "encoder = \"copy\"", "4:11", &["stream.main.encoder", "nothing to copy", "auto"]),
+];
+
+/// Sources; the value stands on line 3.
+const SOURCE: &[Kind] = &[
+    ("a device without its kind", "\"/dev/video0\"", "3:9", &["stream.main.video", "\"v4l2:/dev/video0\""]),
+    ("a clip without its kind", "\"clip.mp4\"", "3:9", &["stream.main.video", "\"file:clip.mp4\""]),
+    ("a camera without a name", "\"v4l2:\"", "3:9", &["stream.main.video", "names no camera"]),
+    ("a source misspelt", "\"patern\"", "3:9", &["stream.main.video", "did you mean pattern?"]),
+    (
+        "a source not built yet",
+        "\"rtsp://u:TOPSECRET@cam/1\"",
+        "3:9",
+        &["stream.main.video", "rtsp is not built into this version", "\"pattern\""],
+    ),
+    ("a publisher to wait for", "\"rtmp\"", "3:9", &["stream.main.video", "rtmp is not built"]),
+    ("a folder as a clip", "\"file:.\"", "3:9", &["stream.main.video", "is a folder"]),
+];
+
+/// Where an output pushes to; the value stands on line 3.
+const PRIMARY: &[Kind] = &[
+    (
+        "no scheme",
+        "\"a.example/live/TOPSECRET\"",
+        "3:11",
+        &["output.cloud.primary", "no scheme", "rtmp://host/app/key"],
+    ),
+    ("a scheme not built yet", "\"rtmps://a/live/TOPSECRET\"", "3:11", &["rtmps:// is not built", "rtmp://"]),
+    ("another scheme not built yet", "\"srt://a:9000\"", "3:11", &["srt:// is not built"]),
+    ("a web address", "\"https://a/live/TOPSECRET\"", "3:11", &["\"https://\" cannot be pushed to"]),
+    ("a scheme misspelt", "\"rtpm://a/live/TOPSECRET\"", "3:11", &["did you mean rtmp://?"]),
+    ("no host", "\"rtmp:///live/TOPSECRET\"", "3:11", &["no host"]),
+    ("an impossible host", "\"rtmp://a..b/live/TOPSECRET\"", "3:11", &["neither a name nor an address"]),
+    ("a bad port", "\"rtmp://a:99999/live/TOPSECRET\"", "3:11", &["port is not a number from 1 to 65535"]),
+    ("no key", "\"rtmp://a/TOPSECRET/\"", "3:11", &["no stream key"]),
+    ("no application", "\"rtmp://a/TOPSECRET\"", "3:11", &["no application"]),
+    ("a password", "\"rtmp://u:TOPSECRET@a/live/k\"", "3:11", &["user name or password"]),
+    ("a space", "\"rtmp://a/live/TOP SECRET\"", "3:11", &["a space"]),
+    ("nothing", "\"\"", "3:11", &["the URL is empty"]),
+    ("a number", "5", "3:11", &["a URL is wanted here"]),
+    ("an empty table", "{}", "3:11", &["neither url nor url_file", "url_file ="]),
+    ("both", "{ url = \"rtmp://a/l/k\", url_file = \"x\" }", "3:11", &["both url and url_file"]),
+    ("a key of the table misspelt", "{ ulr = \"rtmp://a/l/TOPSECRET\" }", "3:11", &["did you mean url?"]),
+    (
+        "a secret that is not there",
+        "{ url_file = \"gone.url\" }",
+        "3:11",
+        &["gone.url cannot be read", "make the file"],
+    ),
+    ("a secret that is a folder", "{ url_file = \".\" }", "3:11", &["not a regular file"]),
+    ("an empty secret", "{ url_file = \"empty.url\" }", "3:11", &["empty.url is empty", "on one line"]),
+    ("two secrets", "{ url_file = \"two.url\" }", "3:11", &["more than one line"]),
+    (
+        "a secret that is wrong",
+        "{ url_file = \"wrong.url\" }",
+        "3:11",
+        &["wrong.url, the URL has no stream key"],
+    ),
+];
+
+/// What only shows when keys are seen together.
+const TOGETHER: &[Kind] = &[
+    (
+        "a stream without a name",
+        "[[stream]]\nvideo = \"pattern\"\n",
+        "1:1",
+        &["stream[1].name", "has no name"],
+    ),
+    (
+        "two streams of one name",
+        "[[stream]]\nname = \"a\"\nvideo = \"pattern\"\n[[stream]]\nname = \"a\"\nvideo = \"pattern\"\n",
+        "5:8",
+        &["stream.a.name", "line 2", "its own name"],
+    ),
+    (
+        "two outputs of one name",
+        "[[output]]\nname = \"c\"\nprimary = \"rtmp://a/l/1\"\n[[output]]\nname = \"c\"\nprimary = \"rtmp://a/l/2\"\n",
+        "5:8",
+        &["output.c.name", "line 2"],
+    ),
+    (
+        "an output of no stream",
+        "[[output]]\nname = \"c\"\nstream = \"mian\"\nprimary = \"rtmp://a/l/k\"\n",
+        "3:10",
+        &["output.c.stream", "no stream named \"mian\"", "did you mean main?"],
+    ),
+    (
+        "an output to nowhere",
+        "[[output]]\nname = \"c\"\n",
+        "1:1",
+        &["output.c.primary", "rtmp://host/app/key"],
+    ),
+    (
+        "an output that could carry two",
+        "[[stream]]\nname = \"a\"\nvideo = \"pattern\"\n[[stream]]\nname = \"b\"\nvideo = \"pattern\"\n\
+         [[output]]\nname = \"c\"\nprimary = \"rtmp://a/l/k\"\n",
+        "7:1",
+        &["output.c.stream", "name the stream"],
+    ),
+    (
+        "a copy that would change",
+        "[[stream]]\nname = \"a\"\nvideo = \"v4l2:/dev/video0\"\nencoder = \"copy\"\nfps = 30\n",
+        "4:11",
+        &["stream.a.encoder", "fps would change it", "leave out fps"],
+    ),
+];
+
+/// A folder with the files that the kinds name.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in [
+        ("empty.url", "\n"),
+        ("two.url", "rtmp://a/l/TOPSECRET\nrtmp://b/l/TOPSECRET\n"),
+        ("wrong.url", "rtmp://a/TOPSECRET/\n"),
+        ("good.url", "rtmp://a.example/live/TOPSECRET\n"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("it can be written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("ours");
+    }
+    folder
+}
+
+/// Runs the binary in `folder`, with nothing in its environment but `env`.
+fn footlight(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder).env_clear().envs(env.iter().copied());
+    output_within(DEADLINE, &mut command)
+}
+
+fn check(text: impl AsRef<[u8]>) -> Output {
+    let folder = folder();
+    std::fs::write(folder.path().join("footlight.toml"), text).expect("it can be written");
+    footlight(folder.path(), &["check", "footlight.toml"], &[])
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), output.stderr)
+}
+
+#[test]
+fn every_kind_of_wrong_configuration_is_refused_and_told_where_what_and_what_to_do() {
+    let within = |head: &'static str, tail: &'static str| {
+        move |&(name, value, at, want): &Kind| (name, format!("{head}{value}{tail}"), at, want)
+    };
+    let kinds: Vec<_> = [SYNTAX, NAMES, FIXED, TOGETHER]
+        .concat()
+        .iter()
+        .map(within("", ""))
+        .chain(STREAM.iter().map(within("[[stream]]\nname = \"main\"\nvideo = \"pattern\"\n", "\n")))
+        .chain(SOURCE.iter().map(within("[[stream]]\nname = \"main\"\nvideo = ", "\n")))
+        .chain(PRIMARY.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = ", "\n")))
+        .collect();
+    assert!(kinds.len() >= 40, "{} kinds", kinds.len());
+    let mut failed = String::new();
+    for (name, text, at, want) in kinds {
+        let output = check(&text);
+        let said = said(&output);
+        let place = format!("footlight.toml:{at}: error: ");
+        // The place and the words must stand in one line: the one that is about it.
+        let about = said.lines().find(|line| line.starts_with(&place)).unwrap_or("");
+        let missing: Vec<_> =
+            want.iter().filter(|want| !about.to_lowercase().contains(&want.to_lowercase())).collect();
+        if output.status.code() != Some(2) || about.is_empty() || !missing.is_empty() {
+            let code = output.status.code();
+            let _ =
+                writeln!(failed, "{name} (at {at}, exit {code:?}, missing {missing:?}):\n{text}---\n{said}");
+        }
+        assert!(!said.contains("TOPSECRET"), "{name} shows a key: {said}");
+    }
+    assert!(failed.is_empty(), "{failed}");
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused_where_it_stops_being_text() {
+    let large = "#".repeat((1 << 20) + 1);
+    for (bytes, want) in [
+        (b"[box]\nname = \"\xFF\"\n".as_slice(), "footlight.toml:2:9: error: the file is not UTF-8"),
+        (b"[box]\n\0\n", "footlight.toml:2:1: error: the file holds a NUL byte"),
+        (b"\xFF\xFE[\0b\0", "footlight.toml:1:1: error: the file is UTF-16"),
+        (large.as_bytes(), "footlight.toml: error: the file is larger than 1 MiB"),
+    ] {
+        let output = check(bytes);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).starts_with(want), "{want}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_by_its_name() {
+    let folder = folder();
+    for (file, want) in [("gone.toml", "gone.toml: error: "), (".", ".: error: ")] {
+        for arguments in [["check", file].as_slice(), &["run", "--config", file]] {
+            let output = footlight(folder.path(), arguments, &[]);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            assert!(said(&output).starts_with(want), "{}", said(&output));
+        }
+    }
+    let output = footlight(folder.path(), &["check"], &[("FOOTLIGHT_CONFIG", "/nowhere/x.toml")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).starts_with("/nowhere/x.toml: error: the configuration cannot be read"));
+}
+
+#[test]
+fn run_refuses_what_check_refuses() {
+    let folder = folder();
+    std::fs::write(folder.path().join("bad.toml"), "[http]\nlistn = 1\n").expect("it can be written");
+    let output = footlight(folder.path(), &["run", "--config", "bad.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("bad.toml:2:1: error: http.listn"), "{}", said(&output));
+}
+
+#[test]
+fn a_wrong_variable_is_named_instead_of_a_line() {
+    let folder = folder();
+    for (name, value, want) in [
+        ("FOOTLIGHT_HTTP__LISTN", "x", "did you mean FOOTLIGHT_HTTP__LISTEN?"),
+        ("FOOTLIGHT_STREAM__MIAN__FPS", "30", "did you mean FOOTLIGHT_STREAM__MAIN__FPS?"),
+        ("FOOTLIGHT_STREAM__MAIN__BITRATE", "750000", "stream.main.bitrate: \"750000\" has no unit"),
+        ("FOOTLIGHT_OUTPUT__CLOUD__PRIMARY", "rtmp://a/live/TOPSECRET", "no output named \"cloud\""),
+    ] {
+        // A file of its own: the machine may have an installed one.
+        let output = footlight(folder.path(), &["check", "/dev/null"], &[(name, value)]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(&format!("{name}: error: ")), "{said}");
+        assert!(said.to_lowercase().contains(&want.to_lowercase()), "{want}: {said}");
+        assert!(!said.contains("TOPSECRET"), "{said}");
+    }
+}
+
+#[test]
+fn a_right_configuration_is_told_in_a_few_lines_without_its_keys() {
+    let folder = folder();
+    let text = "[[output]]\nname = \"cloud\"\nmode = \"warm\"\nprimary = { url_file = \"good.url\" }\n[orders]\nenabled = true\n";
+    std::fs::write(folder.path().join("good.toml"), text).expect("it can be written");
+    let env = [("FOOTLIGHT_STREAM__MAIN__BITRATE", "2Mbit/s"), ("FOOTLIGHT_SOURCES", "x")];
+    let output = footlight(folder.path(), &["check", "good.toml"], &env);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for want in [
+        "good.toml: all is well, with 2 warnings",
+        "good.toml:3:1: warning: output.cloud.mode: THIS VERSION DOES NOTHING WITH",
+        "good.toml:5:2: warning: orders: THIS VERSION DOES NOTHING WITH",
+        "test pattern with tone",
+        "2Mbit/s",
+        "rtmp://a.example (key not shown)",
+    ] {
+        assert!(said.contains(want), "{want}: {said}");
+    }
+    assert!(!said.contains("TOPSECRET"), "{said}");
+}
+
+#[test]
+fn a_secret_that_everyone_may_read_is_worth_a_warning() {
+    let folder = folder();
+    let secret = folder.path().join("good.url");
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o644)).expect("ours");
+    let text = "[[output]]\nname = \"cloud\"\nprimary = { url_file = \"good.url\" }\n";
+    std::fs::write(folder.path().join("good.toml"), text).expect("it can be written");
+    let output = footlight(folder.path(), &["check", "good.toml"], &[]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("good.toml:3:24: warning: output.cloud.primary"), "{said}");
+    assert!(said.contains("everyone on this machine may read it") && said.contains("chmod 600"), "{said}");
+}
+
+#[test]
+fn a_wrong_command_line_is_a_wrong_configuration_too() {
+    let folder = folder();
+    for arguments in [["chekc"].as_slice(), &["run", "--confg", "x"], &["check", "a", "b"], &[]] {
+        assert_eq!(footlight(folder.path(), arguments, &[]).status.code(), Some(2), "{arguments:?}");
+    }
+}
