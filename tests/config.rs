@@ -29,7 +29,7 @@ const SYNTAX: &[Kind] = &[
     ("a table that does not close", "[http\nmax_viewers = 5\n", "1:6", &["not TOML"]),
     ("a table twice", "[http]\n[box]\n[http]\n", "3:2", &["duplicate key"]),
     ("typographic quotes", "[box]\nname = “main”\n", "2:8", &["not TOML", "straight double quotes"]),
-    ("YAML", "http:\n  listen: 0.0.0.0:8080\n", "1:6", &["not TOML", "key = value"]),
+    ("YAML", "http:\n  listen: 0.0.0.0:8080\n", "1:5", &["not TOML", "key = value"]),
 ];
 
 /// Names of keys and tables.
@@ -333,6 +333,17 @@ fn a_file_that_is_no_text_is_refused_where_it_stops_being_text() {
         let output = check(bytes);
         assert_eq!(output.status.code(), Some(2));
         assert!(said(&output).starts_with(want), "{want}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_megabyte_of_nonsense_is_refused_in_bounded_time_and_words() {
+    for piece in
+        ["a\n", "a = 1\n", "[[stream]]\n", "[[stream]]\nx=1\n", "[a.", "\"", "= ", "[", "é", "x.y.z.a={}\n"]
+    {
+        let output = check(piece.repeat((1 << 20) / piece.len()));
+        assert_eq!(output.status.code(), Some(2), "{piece:?}");
+        assert!(said(&output).len() < 200_000, "{piece:?} is answered with {} bytes", said(&output).len());
     }
 }
 

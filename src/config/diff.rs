@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::schema::{Appliance, Config, EncoderChoice, Http, Output, Stream};
+use super::schema::{Appliance, Config, Http, Output, Stream};
 
 /// What it takes for a changed key to come into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,6 @@ impl Changes {
         self.key(&table, "gop", old.gop != *gop, restart);
         self.key(&table, "encoder", old.encoder != *encoder, restart);
         self.key(&table, "gop_cache", old.gop_cache != *gop_cache, restart);
-        debug_assert!(*encoder != EncoderChoice::Copy || bitrate.is_none(), "copy with a bitrate is refused");
     }
 
     fn output(&mut self, old: &Output, new: &Output) {
@@ -152,7 +151,7 @@ mod tests {
     use crate::base::secret::Secret;
     use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
     use crate::config::keys::TABLES;
-    use crate::config::schema::{AudioSource, Destination, PushUrl, VideoSource};
+    use crate::config::schema::{AudioSource, Destination, EncoderChoice, PushUrl, VideoSource};
 
     fn sample() -> Config {
         let mut config = Config::defaults("box", PathBuf::from("data"));

@@ -88,19 +88,14 @@ impl Table {
 /// line of the first syntax error, from which on it cannot be trusted.
 pub(super) fn parse(text: &str, notes: &mut Notes<'_>) -> (Table, Option<usize>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut first_line = None;
-    let mut reported = Vec::new();
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        let at = Origin::Bytes(span);
-        let line = notes.place(&at).line().unwrap_or(1);
-        first_line = Some(first_line.map_or(line, |first: usize| first.min(line)));
-        // What follows on the same line follows from it.
-        if reported.contains(&line) {
-            continue;
-        }
-        reported.push(line);
-        notes.error(&at, "", explain(error.message()));
+    let mut errors: Vec<_> =
+        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    // What follows on the same line follows from it.
+    errors.dedup_by_key(|(span, _)| notes.line_of(span.start));
+    let first_line = errors.first().map(|(span, _)| notes.line_of(span.start));
+    for (span, message) in errors {
+        notes.error(&Origin::Bytes(span), "", explain(message));
     }
     (table(root.as_ref(), Origin::Bytes(0..0), 0), first_line)
 }
@@ -110,10 +105,10 @@ fn explain(message: &str) -> Wrong {
     let message = message.lines().collect::<Vec<_>>().join(", ");
     let advice = if message.contains("duplicate key") {
         "keep one of the two"
+    } else if message.contains("key") {
+        "write key = value, one to a line; tables begin with [name], lists of tables with [[name]]"
     } else if message.contains("string") || message.contains("quote") {
         "text stands in straight double quotes on one line: name = \"main\""
-    } else if message.contains("bare key") || message.contains("key") {
-        "write key = value, one to a line; tables begin with [name], lists of tables with [[name]]"
     } else {
         "text, times and bitrates stand in double quotes: \"2s\"; whole numbers and true or false stand bare"
     };

@@ -5,7 +5,7 @@
 //! refused: a setting that silently does nothing is found out on air.
 
 use super::document::{Given, Table, Value};
-use super::keys::{self, DESTINATION, OUTPUT, STREAM, TABLES};
+use super::keys::{self, DESTINATION, OUTPUT, STREAM, TABLES, THINGS_MAX};
 use super::later;
 use super::problems::{Notes, Origin, Wrong, listed, nearest};
 use super::section::not_yet;
@@ -258,6 +258,7 @@ fn names(root: &Table, list: &str) -> Vec<String> {
     };
     things
         .iter()
+        .take(THINGS_MAX)
         .map(|thing| match &thing.given {
             Given::Table(table) => match table.get("name").map(|entry| &entry.value.given) {
                 Some(Given::Text(name)) => name.clone(),

@@ -53,13 +53,13 @@ impl Source {
         if let Some(path) = asked {
             return Source::Asked(path.to_owned());
         }
-        match variable(env, "FOOTLIGHT_CONFIG") {
-            Some(path) => Source::Variable(PathBuf::from(path)),
+        if let Some(path) = variable(env, "FOOTLIGHT_CONFIG") {
+            return Source::Variable(PathBuf::from(path));
+        }
+        match std::fs::metadata(INSTALLED) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Defaults,
             // One that is there and cannot be reached is an error, not a reason to run the test pattern.
-            None if !matches!(std::fs::metadata(INSTALLED), Err(error) if error.kind() == io::ErrorKind::NotFound) => {
-                Source::Installed(PathBuf::from(INSTALLED))
-            }
-            None => Source::Defaults,
+            _ => Source::Installed(PathBuf::from(INSTALLED)),
         }
     }
 

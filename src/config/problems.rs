@@ -76,6 +76,8 @@ pub(super) enum Origin {
 pub(super) struct Notes<'t> {
     file: &'t str,
     text: &'t str,
+    /// Where each line begins: a megabyte of nonsense has as many problems as lines.
+    line_starts: Vec<usize>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -88,17 +90,24 @@ impl Wrong {
 
 impl<'t> Notes<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Notes<'t> {
-        Notes { file, text, errors: Vec::new(), warnings: Vec::new() }
+        let line_starts = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Notes { file, text, line_starts, errors: Vec::new(), warnings: Vec::new() }
     }
 
+    /// Notes an error; once there are [`PROBLEMS_MAX`], no more.
     pub(super) fn error(&mut self, at: &Origin, key: &str, wrong: Wrong) {
-        let problem = self.problem(at, key, wrong);
-        push_bounded(&mut self.errors, problem);
+        if self.errors.len() < PROBLEMS_MAX {
+            let problem = self.problem(at, key, wrong);
+            self.errors.push(problem);
+        }
     }
 
+    /// Notes a warning; once there are [`PROBLEMS_MAX`], no more.
     pub(super) fn warn(&mut self, at: &Origin, key: &str, wrong: Wrong) {
-        let problem = self.problem(at, key, wrong);
-        push_bounded(&mut self.warnings, problem);
+        if self.warnings.len() < PROBLEMS_MAX {
+            let problem = self.problem(at, key, wrong);
+            self.warnings.push(problem);
+        }
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -113,13 +122,18 @@ impl<'t> Notes<'t> {
         }
     }
 
+    /// The line of a byte, counted from 1.
+    pub(super) fn line_of(&self, byte: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= byte).max(1)
+    }
+
     /// Where a piece stands, counted in lines and characters from 1.
     pub(super) fn place(&self, at: &Origin) -> Place {
         match at {
             Origin::Bytes(range) => {
-                let before = self.text.get(..range.start).unwrap_or(self.text);
-                let line = before.matches('\n').count() + 1;
-                let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+                let line = self.line_of(range.start);
+                let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+                let column = self.text.get(start..range.start).unwrap_or("").chars().count() + 1;
                 Place::Line { file: self.file.to_owned(), line, column }
             }
             Origin::Variable(name) => Place::Variable(name.clone()),
@@ -265,12 +279,6 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         None => "none".to_owned(),
         Some((only, [])) => (*only).to_owned(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
-fn push_bounded(list: &mut Vec<Problem>, problem: Problem) {
-    if list.len() < PROBLEMS_MAX {
-        list.push(problem);
     }
 }
 

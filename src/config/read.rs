@@ -122,6 +122,11 @@ fn http(table: Table, defaults: &Http, notes: &mut Notes<'_>) -> Http {
             .take("viewer_stall", |value| values::period(value, second..=second * 600))
             .unwrap_or(defaults.viewer_stall),
     };
+    if read.max_viewers > read.max_connections {
+        let what = format!("{} connections cannot hold {} viewers", read.max_connections, read.max_viewers);
+        let at = section.at();
+        section.warn("max_connections", &at, Wrong::new(what, "keep max_connections above max_viewers"));
+    }
     section.finish();
     read
 }
