@@ -1,0 +1,306 @@
+/**
+ * Decides where in the stream to play: as near to the live edge as the line allows, and no nearer.
+ *
+ * Pure: what arrived, what the player shows and the time go in; seeks and playing rates come out.
+ *
+ *      stream time
+ *        ^          arrived ___|‾‾‾      each step is one append; a late one leaves a long tread
+ *        |             ___|‾‾‾    .
+ *        |         ___|‾‾‾   .  played     the played line keeps below the lowest corner seen lately,
+ *        |     ___|   .  '                 by what the browser needs in hand (`floor`)
+ *        +------------------------> clock
+ *
+ * The line to keep is `now - setback`: the setback is the worst lateness of the last seconds (how far
+ * the newest sample of a track lay behind the clock just before the next one came) plus the floor. It
+ * rises at once and falls slowly. Small errors are played off by a few percent more or less speed, which
+ * nobody sees or hears; only what is far off is jumped.
+ */
+import { Peaks } from "./peaks";
+
+export type Track = "video" | "audio";
+
+/** All in milliseconds, but for the rates. */
+export interface Tuning {
+  /** What the browser needs in hand of each track, so that it never runs dry. */
+  floor: Record<Track, number>;
+  /** Added to the floors by each stall, up to the bound; falls back by itself. */
+  stallPenalty: number;
+  stallPenaltyMax: number;
+  /** How fast penalty and setback fall, in milliseconds each second. */
+  penaltyDecay: number;
+  setbackDecay: number;
+  /** Lateness beyond this is a broken line, not jitter: no setback can buy it off. */
+  latenessMax: number;
+  /** Off by less than this: played at normal speed. */
+  deadband: number;
+  /** Off by more than this, behind the line: jump. */
+  jumpBehind: number;
+  /** The greatest change of speed, slower and faster; and faster in the first seconds. */
+  slower: number;
+  faster: number;
+  fasterAtStart: number;
+  /** How long the start lasts. */
+  startLasts: number;
+  /** An error is played off in about this time; and in the first seconds. */
+  reaction: number;
+  reactionAtStart: number;
+}
+
+export const TUNING: Tuning = {
+  // Measured in Chromium 156 by lowering the buffer until it stalled: with sound it plays on at 100 and
+  // stalls at 80 (its audio renderer reads ahead), without sound at 45 now and then, at 40 often.
+  floor: { video: 60, audio: 100 },
+  stallPenalty: 30,
+  stallPenaltyMax: 240,
+  penaltyDecay: 1,
+  setbackDecay: 8,
+  latenessMax: 700,
+  deadband: 6,
+  jumpBehind: 1000,
+  slower: 0.06,
+  faster: 0.05,
+  fasterAtStart: 0.15,
+  startLasts: 2500,
+  reaction: 1000,
+  reactionAtStart: 500,
+};
+
+/** What the player shows. Times in milliseconds of the stream. */
+export interface View {
+  position: number;
+  /** Stretches of the stream that can be played without a hole, in order. */
+  ranges: readonly { start: number; end: number }[];
+  /** A person has paused. */
+  paused: boolean;
+  /** A seek is under way. */
+  seeking: boolean;
+  /** The player has nothing to show next. */
+  starved: boolean;
+}
+
+export interface Seek { seek: number }
+export interface Rate { rate: number }
+export type Order = Seek | Rate;
+
+/** For the details on the page. Milliseconds; null: not known yet. */
+export interface Figures {
+  /** Behind the newest picture that a line without jitter would have brought by now. */
+  delay: number | null;
+  /** The same, as aimed at. */
+  aim: number | null;
+  stalls: number;
+  jumps: number;
+}
+
+/** The same stretch of stream arriving twice as fast as it is played is the server's cache, not live. */
+const BURST_QUIET_MS = 30;
+const BURST_PATIENCE_MS = 400;
+/** Joining costs the browser a run through the whole cache; how late things came meanwhile says nothing. */
+const SETTLE_MS = 700;
+/** Starved for this long although there is enough in hand: the player is stuck, a seek frees it. */
+const STUCK_MS = 700;
+/** A player whose position has not moved for this long stands still. */
+const STILL_MS = 300;
+/** Two seeks are at least this far apart: each costs the browser a run through the last keyframe. */
+const SEEK_PAUSE_MS = 600;
+/** Rates are set in these steps, so that the player is not told something new thirty times a second. */
+const RATE_STEP = 0.005;
+
+export class LiveEdge {
+  private readonly late: Record<Track, Peaks> = { video: new Peaks(24, 500), audio: new Peaks(24, 500) };
+  private readonly early = new Peaks(24, 500);
+  private readonly ends: Partial<Record<Track, number>> = {};
+  private firstAt: number | null = null;
+  private lastAt = 0;
+  /** Clock minus stream time at which everything in hand was; null before the first jump to the edge. */
+  private setback: number | null = null;
+  private setbackAt = 0;
+  private joinedAt: number | null = null;
+  private penalty = 0;
+  private penaltyAt = 0;
+  private starvedSince: number | null = null;
+  private stalled = false;
+  private stalls = 0;
+  private jumps = 0;
+  private seekedAt = -Infinity;
+  private rate = 1;
+  private position = -1;
+  private movedAt = 0;
+
+  constructor(private readonly tuning: Tuning = TUNING) {}
+
+  /** The newest sample of a track now ends at `end`. */
+  arrived(now: number, track: Track, end: number): void {
+    const before = this.ends[track];
+    this.firstAt ??= now;
+    this.lastAt = now;
+    this.ends[track] = end;
+    if (this.joinedAt === null || before === undefined || now - this.joinedAt < SETTLE_MS) return;
+    if (end < before || end - before > 2 * this.tuning.latenessMax) {
+      this.forget();
+      return;
+    }
+    this.late[track].add(now, Math.min(now - before, now - end + this.tuning.latenessMax));
+    const reached = this.end();
+    if (reached !== null) this.early.add(now, now - reached);
+  }
+
+  /** To be called after arrivals, and every quarter of a second at least. */
+  tick(now: number, view: View): Order[] {
+    const end = this.end();
+    if (end === null || this.firstAt === null) return [];
+    if (this.joinedAt === null) return this.join(now, view, end);
+    this.decay(now);
+    const hole = this.overHole(now, view);
+    if (hole) return hole;
+    if (view.paused) {
+      this.starvedSince = null;
+      this.movedAt = now;
+      return this.turn(1);
+    }
+    this.watchStalls(now, this.moves(now, view) ? view : { ...view, starved: true });
+
+    const line = now - this.aim(now);
+    const behind = line - view.position;
+    if (view.seeking) return [];
+    if (behind > this.tuning.jumpBehind || this.stuck(now, view, end)) return this.jump(now, view, line);
+    return this.turn(this.speed(now, behind));
+  }
+
+  /** A person pressed play, or the page came to the front again: be live at once. */
+  rejoin(now: number, view: View): Order[] {
+    if (this.joinedAt === null) return [];
+    const line = now - this.aim(now);
+    return line - view.position > 150 ? this.jump(now, view, line) : [];
+  }
+
+  figures(now: number, position: number): Figures {
+    const early = this.early.lowest(now);
+    return {
+      delay: early === null ? null : Math.max(0, now - early - position),
+      aim: early === null || this.setback === null ? null : Math.max(0, this.setback - early),
+      stalls: this.stalls,
+      jumps: this.jumps,
+    };
+  }
+
+  /** What all tracks have reached. */
+  private end(): number | null {
+    const { video, audio } = this.ends;
+    if (video === undefined) return audio ?? null;
+    return audio === undefined ? video : Math.min(video, audio);
+  }
+
+  /** The server sends its cache first, seconds of it at once. Playing starts when that has passed. */
+  private join(now: number, view: View, end: number): Order[] {
+    const quiet = now - this.lastAt >= BURST_QUIET_MS || now - (this.firstAt ?? now) >= BURST_PATIENCE_MS;
+    const range = view.ranges[view.ranges.length - 1];
+    if (!quiet || !range) return [];
+    this.joinedAt = now;
+    this.penaltyAt = this.setbackAt = now;
+    const setback = now - end + this.floor() + 2 * BURST_QUIET_MS;
+    this.setback = setback;
+    this.early.add(now, now - end);
+    return this.jump(now, view, now - setback);
+  }
+
+  private floor(): number {
+    const { floor } = this.tuning;
+    return this.ends.audio === undefined ? floor.video : Math.max(floor.video, floor.audio);
+  }
+
+  /** The setback to keep now. */
+  private aim(now: number): number {
+    let wanted = -Infinity;
+    for (const track of ["video", "audio"] as const) {
+      const peak = this.late[track].highest(now);
+      if (peak !== null) wanted = Math.max(wanted, peak + this.tuning.floor[track] + this.penalty);
+    }
+    const held = this.setback;
+    const passed = Math.max(0, now - this.setbackAt) / 1000;
+    this.setbackAt = now;
+    if (wanted === -Infinity) return held ?? 0;
+    const start = this.joinedAt !== null && now - this.joinedAt < this.tuning.startLasts;
+    const fall = start ? Infinity : this.tuning.setbackDecay * passed;
+    this.setback = held === null ? wanted : Math.max(wanted, held - fall);
+    return this.setback;
+  }
+
+  private speed(now: number, behind: number): number {
+    const { deadband, reaction, reactionAtStart, slower, faster, fasterAtStart, startLasts } = this.tuning;
+    // Once turning, it turns until it is there: a deadband alone would leave it at its rim.
+    const width = this.rate === 1 ? deadband : deadband / 4;
+    if (Math.abs(behind) < width) return 1;
+    const start = this.joinedAt !== null && now - this.joinedAt < startLasts;
+    const change = Math.min(start ? fasterAtStart : faster, Math.max(-slower, behind / (start ? reactionAtStart : reaction)));
+    return 1 + Math.round(change / RATE_STEP) * RATE_STEP;
+  }
+
+  private turn(rate: number): Order[] {
+    if (Math.abs(rate - this.rate) < RATE_STEP / 2) return [];
+    this.rate = rate;
+    return [{ rate }];
+  }
+
+  /** Playing stands at the end of a stretch and the stream goes on behind a hole: over it. */
+  private overHole(now: number, view: View): Order[] | null {
+    if (view.seeking || view.paused) return null;
+    const here = view.ranges.find((range) => view.position >= range.start - 1 && view.position < range.end - 1);
+    if (here && !(view.starved && here.end - view.position < 60)) return null;
+    const next = view.ranges.find((range) => range.start > view.position + 1 && range !== here);
+    if (!next || now - this.seekedAt < SEEK_PAUSE_MS / 3) return null;
+    return this.jump(now, view, Math.max(next.start, now - this.aim(now)), next.start);
+  }
+
+  /** Some players say that they have plenty and stand still all the same. */
+  private moves(now: number, view: View): boolean {
+    if (view.position !== this.position || view.seeking) {
+      this.position = view.position;
+      this.movedAt = now;
+    }
+    return now - this.movedAt < STILL_MS;
+  }
+
+  private watchStalls(now: number, view: View): void {
+    // A seek starves the player by itself; that is no stall.
+    if (!view.starved || view.seeking || now - this.seekedAt < SEEK_PAUSE_MS) {
+      this.starvedSince = null;
+      this.stalled = false;
+      return;
+    }
+    this.starvedSince ??= now;
+    if (this.stalled) return;
+    this.stalled = true;
+    this.stalls++;
+    this.penalty = Math.min(this.tuning.stallPenaltyMax, this.penalty + this.tuning.stallPenalty);
+  }
+
+  private stuck(now: number, view: View, end: number): boolean {
+    return this.starvedSince !== null && now - this.starvedSince > STUCK_MS && end - view.position > this.floor() + 200;
+  }
+
+  private jump(now: number, view: View, to: number, from?: number): Order[] {
+    if (now - this.seekedAt < SEEK_PAUSE_MS && from === undefined) return [];
+    const range = view.ranges[view.ranges.length - 1];
+    if (!range) return [];
+    const target = Math.min(Math.max(to, range.start), Math.max(range.start, range.end - 10));
+    if (Math.abs(target - view.position) < 20) return [];
+    this.seekedAt = now;
+    this.jumps++;
+    return [{ seek: target }, ...this.turn(1)];
+  }
+
+  private decay(now: number): void {
+    const passed = Math.max(0, now - this.penaltyAt) / 1000;
+    this.penaltyAt = now;
+    this.penalty = Math.max(0, this.penalty - this.tuning.penaltyDecay * passed);
+  }
+
+  /** The stream's clock has jumped: what was learnt about lateness is void. */
+  private forget(): void {
+    this.late.video.clear();
+    this.late.audio.clear();
+    this.early.clear();
+    this.setback = null;
+  }
+}
