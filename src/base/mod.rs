@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod quantity;
 pub mod queue;
 pub mod secret;
+pub mod tcp_info;
 pub mod threads;
 pub mod ticks;
 pub mod units;

@@ -1,1 +1,31 @@
-//! (being built)
+//! The uplink: one programme to one cloud, for as long as the box runs.
+//!
+//! ```text
+//!   hub::Reader ──tags──> link ──RTMP──> far end        output: waits for media, dials, carries, backs off,
+//!                          │  ▲                                 for ever
+//!                 asks what│  │TCP_INFO every 250 ms
+//!                     to do▼  │
+//!                  shed (pure) stall (pure)
+//! ```
+//!
+//! [`Outputs`] is the handle. `output.rs` is one output's life, `link.rs` owns a socket and one RTMP session on it
+//! ([`crate::media::rtmp`]), `shed.rs` decides what a line that is too slow does without, and `stall.rs` when a
+//! line that takes nothing is given up. A connection counts as up once media bytes were acknowledged, not when
+//! somebody answered.
+//!
+//! Times go out as they stand on the stream's timeline, over reconnects too, so that another line can carry on.
+//! Keys are never printed; what a far end says is repeated without them.
+
+mod error;
+mod link;
+mod output;
+mod outputs;
+mod shed;
+mod stall;
+mod status;
+
+pub use outputs::Outputs;
+pub use status::{OutputStatus, State};
+
+#[cfg(test)]
+mod tests;

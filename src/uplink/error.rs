@@ -1,0 +1,118 @@
+//! Why a line came to its end, in words that say what to do.
+
+use std::io;
+use std::time::Duration;
+
+use crate::media::rtmp::{Phase, SessionError, Stage};
+
+/// A step that has its own time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Resolve,
+    Connect,
+    Handshake,
+    Publish,
+}
+
+/// What ended a line. `host` is the far end as the configuration names it, without path and key.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("the name in {host} cannot be resolved; check `{field}` and the box's network")]
+    Resolve {
+        host: String,
+        field: &'static str,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{host} cannot be reached")]
+    Connect {
+        host: String,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{host} did not {} within {} s", step.words(), limit.as_secs())]
+    TimedOut { host: String, step: Step, limit: Duration },
+    #[error("{host}: {}", refusal(cause, field))]
+    Session {
+        host: String,
+        field: &'static str,
+        #[source]
+        cause: SessionError,
+    },
+    #[error("{host} closed the connection {}", closed_words(*phase, field))]
+    Closed { host: String, field: &'static str, phase: Phase },
+    #[error("the line to {host} broke")]
+    Broken {
+        host: String,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{host} has taken nothing for {:.1} s: given up", silent.as_secs_f32())]
+    Stalled { host: String, silent: Duration },
+}
+
+impl LinkError {
+    /// Whether it takes a person: trying again changes nothing by itself.
+    pub(super) fn wants_a_person(&self) -> bool {
+        match self {
+            LinkError::Session { cause, .. } => {
+                matches!(cause, SessionError::Refused { .. } | SessionError::Handshake(_))
+            }
+            LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
+            _ => false,
+        }
+    }
+
+    /// The message with its causes behind it.
+    pub(super) fn in_words(&self) -> String {
+        use std::error::Error;
+        let mut words = self.to_string();
+        // A session's words are in the message already.
+        let mut cause = if matches!(self, LinkError::Session { .. }) { None } else { self.source() };
+        while let Some(error) = cause {
+            words.push_str(": ");
+            words.push_str(&error.to_string());
+            cause = error.source();
+        }
+        words
+    }
+}
+
+impl Step {
+    fn words(self) -> &'static str {
+        match self {
+            Step::Resolve => "get its name resolved",
+            Step::Connect => "accept a connection",
+            Step::Handshake => "answer the RTMP handshake",
+            Step::Publish => "let the stream be published",
+        }
+    }
+}
+
+fn refusal(cause: &SessionError, field: &str) -> String {
+    let hint = match cause {
+        SessionError::Refused { stage: Stage::Connect, .. } => {
+            format!("; check the application, the path before the key in `{field}`")
+        }
+        SessionError::Refused { stage: Stage::CreateStream | Stage::Publish, .. } => {
+            format!("; check the key at the end of `{field}`, and that nobody else publishes with it")
+        }
+        SessionError::Handshake(_) => format!("; check host and port in `{field}`"),
+        _ => String::new(),
+    };
+    format!("{cause}{hint}")
+}
+
+fn closed_words(phase: Phase, field: &str) -> String {
+    match phase {
+        Phase::Handshake => format!("during the handshake; check host and port in `{field}`"),
+        // What nginx-rtmp does about an application that it does not have.
+        Phase::Connect => {
+            format!("when asked for the application; check the path before the key in `{field}`")
+        }
+        Phase::CreateStream | Phase::Publish => {
+            format!("when asked to take the stream; check the key at the end of `{field}`")
+        }
+        Phase::Live | Phase::Finished => "in mid-stream".to_owned(),
+    }
+}

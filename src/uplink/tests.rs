@@ -1,0 +1,305 @@
+//! Outputs against a far end made of rml_rtmp's server, over real sockets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
+use rml_rtmp::sessions::{ServerSession, ServerSessionConfig, ServerSessionEvent, ServerSessionResult};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::base::secret::Secret;
+use crate::base::ticks::Ticks;
+use crate::base::units::PictureSize;
+use crate::config::schema::{Destination, Output, PushUrl};
+use crate::hub::{Hub, Limits, Publisher};
+use crate::media::flv::{self, VideoBody};
+use crate::media::packet::{Layout, Media, Packet, Track, VideoCodec, VideoConfig};
+
+use super::*;
+
+/// Longer than any step here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Takes everything.
+    Willing,
+    /// Refuses the key.
+    RefusesKey,
+    /// Hangs up when asked for the application, as nginx-rtmp does about one that it does not have.
+    HangsUp,
+    /// Takes five pictures, then hangs up.
+    Breaks,
+}
+
+/// A far end; what it hears comes out of the channel.
+struct Far {
+    address: SocketAddr,
+    heard: mpsc::Receiver<ServerSessionEvent>,
+}
+
+impl Far {
+    async fn new(manners: &'static [Manner]) -> Far {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (events, heard) = mpsc::channel(1_000);
+        tokio::spawn(async move {
+            for manner in manners {
+                let (socket, _) = listener.accept().await.expect("accepts");
+                let _ = serve(socket, *manner, &events).await;
+            }
+        });
+        Far { address, heard }
+    }
+
+    async fn hear(&mut self) -> ServerSessionEvent {
+        timeout(DEADLINE, self.heard.recv()).await.expect("heard in time").expect("the far end lives")
+    }
+
+    /// The next picture or video header, with its time.
+    async fn hear_video(&mut self) -> (u32, VideoBody) {
+        loop {
+            if let ServerSessionEvent::VideoDataReceived { data, timestamp, .. } = self.hear().await {
+                return (timestamp.value, flv::parse_video(&data).expect("a video tag's body"));
+            }
+        }
+    }
+
+    fn output(&self) -> Output {
+        let url = PushUrl {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            app: Secret::new("live"),
+            key: Secret::new("s3cr3tk3y"),
+        };
+        Output { name: "cloud".into(), stream: "main".into(), primary: Destination { url } }
+    }
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    manner: Manner,
+    heard: &mpsc::Sender<ServerSessionEvent>,
+) -> std::io::Result<()> {
+    let mut handshake = Handshake::new(PeerType::Server);
+    let mut buffer = vec![0; 1 << 16];
+    let mut rest = loop {
+        let bytes = socket.read(&mut buffer).await?;
+        match handshake.process_bytes(&buffer[..bytes]).expect("a handshake") {
+            HandshakeProcessResult::InProgress { response_bytes } => {
+                socket.write_all(&response_bytes).await?;
+            }
+            HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => {
+                socket.write_all(&response_bytes).await?;
+                break remaining_bytes;
+            }
+        }
+    };
+    let (mut session, mut results) = ServerSession::new(ServerSessionConfig::new()).expect("a session");
+    let mut pictures = 0;
+    loop {
+        results.extend(session.handle_input(&rest).expect("good RTMP"));
+        while let Some(result) = (!results.is_empty()).then(|| results.remove(0)) {
+            match result {
+                ServerSessionResult::OutboundResponse(packet) => socket.write_all(&packet.bytes).await?,
+                ServerSessionResult::RaisedEvent(event) => {
+                    match &event {
+                        ServerSessionEvent::ConnectionRequested { .. } if manner == Manner::HangsUp => {
+                            return Ok(());
+                        }
+                        ServerSessionEvent::PublishStreamRequested { request_id, .. }
+                            if manner == Manner::RefusesKey =>
+                        {
+                            let words = "no stream s3cr3tk3y here";
+                            let code = "NetStream.Publish.BadName";
+                            results
+                                .extend(session.reject_request(*request_id, code, words).expect("pending"));
+                        }
+                        ServerSessionEvent::ConnectionRequested { request_id, .. }
+                        | ServerSessionEvent::PublishStreamRequested { request_id, .. } => {
+                            results.extend(session.accept_request(*request_id).expect("pending"));
+                        }
+                        ServerSessionEvent::VideoDataReceived { .. } => pictures += 1,
+                        _ => {}
+                    }
+                    let _ = heard.send(event).await;
+                    if manner == Manner::Breaks && pictures >= 6 {
+                        return Ok(());
+                    }
+                }
+                ServerSessionResult::UnhandleableMessageReceived(_) => {}
+            }
+        }
+        let bytes = socket.read(&mut buffer).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        rest = buffer[..bytes].to_vec();
+    }
+}
+
+/// A camera with 25 pictures a second and a keyframe each second, as fast as it is asked.
+struct Camera {
+    publisher: Publisher,
+    frame: i64,
+}
+
+impl Camera {
+    fn new(hub: &Hub) -> Camera {
+        let camera = Camera { publisher: hub.open("main", Limits::default()), frame: 0 };
+        camera.lay_out(1);
+        camera
+    }
+
+    fn lay_out(&self, record: u8) {
+        let video = VideoConfig {
+            codec: VideoCodec::H264,
+            record: Bytes::from(vec![record]),
+            size: PictureSize { width: 64, height: 64 },
+            fps: None,
+            bitrate: None,
+        };
+        self.publisher.publish(Media::Layout(Layout { video: Some(video), audio: None }));
+    }
+
+    fn shoot(&mut self, frames: i64) {
+        for _ in 0..frames {
+            let at = Ticks::from_millis(71_000 + self.frame * 40);
+            let keyframe = self.frame % 25 == 0;
+            let payload = Bytes::from(vec![0; 500]);
+            self.publisher.publish(Media::Packet(Packet {
+                track: Track::Video,
+                dts: at,
+                pts: at,
+                keyframe,
+                payload,
+            }));
+            self.frame += 1;
+        }
+    }
+}
+
+async fn wait_for(outputs: &Outputs, what: impl Fn(&OutputStatus) -> bool) -> OutputStatus {
+    let look = async {
+        loop {
+            let status = outputs.status().remove(0);
+            if what(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, look).await.expect("the output comes to it in time")
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
+}
+
+#[test]
+fn a_far_end_gets_headers_before_media_and_the_streams_own_times() {
+    run(async {
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        wait_for(&outputs, |status| status.state == State::WaitingForStream).await;
+        // The second GOP is the newest one: it begins at 1,000 ms.
+        camera.shoot(30);
+        let (millis, header) = far.hear_video().await;
+        assert_eq!(millis, 1_000, "a header has the time of what it is for");
+        assert!(matches!(header, VideoBody::Header { .. }), "{header:?}");
+        for frame in 25..30 {
+            let (millis, body) = far.hear_video().await;
+            assert_eq!(millis, frame * 40);
+            assert!(matches!(body, VideoBody::Frame { keyframe, .. } if keyframe == (frame == 25)));
+        }
+        // Another layout in mid-stream.
+        camera.lay_out(2);
+        camera.shoot(21);
+        let (millis, header) = far.hear_video().await;
+        assert!(matches!(header, VideoBody::Header { .. }) && millis >= 1_160, "{millis} {header:?}");
+        assert!(matches!(far.hear_video().await, (2_000, VideoBody::Frame { keyframe: true, .. })));
+
+        let status = wait_for(&outputs, |status| status.state == State::Live).await;
+        assert!(status.bytes_acked > 0 && status.rtt.is_some() && status.last_error.is_none());
+        assert_eq!((status.left_out, status.reconnects), (0, 0));
+        outputs.shutdown().await;
+        while !matches!(far.hear().await, ServerSessionEvent::PublishStreamFinished { .. }) {}
+    });
+}
+
+#[test]
+fn a_refused_key_is_told_with_host_and_field_but_never_printed() {
+    run(async {
+        let (hub, far, outputs) = (Hub::new(), Far::new(&[Manner::RefusesKey]).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        camera.shoot(5);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        let words = wait_for(&outputs, |status| status.last_error.is_some()).await.last_error.expect("told");
+        assert_eq!(
+            words,
+            format!(
+                "rtmp://{}: it refused (NetStream.Publish.BadName: no stream *** here); check the key at the end \
+                 of `primary`, and that nobody else publishes with it",
+                far.address
+            )
+        );
+        outputs.shutdown().await;
+    });
+}
+
+#[test]
+fn a_far_end_that_hangs_up_is_taken_up_again_on_the_same_timeline() {
+    run(async {
+        static MANNERS: [Manner; 3] = [Manner::HangsUp, Manner::Breaks, Manner::Willing];
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&MANNERS).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        camera.shoot(10);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        let words = wait_for(&outputs, |status| status.last_error.is_some()).await.last_error.expect("told");
+        assert!(
+            words.ends_with("when asked for the application; check the path before the key in `primary`")
+        );
+
+        camera.shoot(1);
+        for _ in 0..6 {
+            far.hear_video().await;
+        }
+        wait_for(&outputs, |status| {
+            status
+                .last_error
+                .as_ref()
+                .is_some_and(|words| words.contains("closed") || words.contains("broke"))
+        })
+        .await;
+        camera.shoot(30);
+        let (millis, header) = loop {
+            let (millis, body) = far.hear_video().await;
+            if matches!(body, VideoBody::Header { .. }) {
+                break (millis, body);
+            }
+        };
+        assert!(matches!(header, VideoBody::Header { .. }));
+        assert_eq!(millis, 1_000, "it goes on at the newest keyframe");
+        assert_eq!(wait_for(&outputs, |status| status.reconnects > 0).await.reconnects, 1);
+        outputs.shutdown().await;
+    });
+}
+
+#[test]
+fn an_output_ends_with_its_stream() {
+    run(async {
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        camera.shoot(5);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        far.hear_video().await;
+        drop(camera);
+        while !matches!(far.hear().await, ServerSessionEvent::PublishStreamFinished { .. }) {}
+        wait_for(&outputs, |status| status.state == State::Stopped).await;
+    });
+}
