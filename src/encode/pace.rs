@@ -1,4 +1,6 @@
-//! When a picture is let through, when it must be a keyframe, and how many bits a second it may cost. Pure.
+//! When a picture is let through, when it must be a keyframe, and how many bits a second it may cost.
+//!
+//! Pure: capture times go in, decisions come out.
 
 use std::time::Duration;
 

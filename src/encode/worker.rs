@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::metrics::Exposition;
@@ -23,6 +23,8 @@ use super::video::VideoTrack;
 
 /// How long the thread sleeps at most when nothing comes: the longest that stopping takes.
 const IDLE: Duration = Duration::from_millis(50);
+/// The figures take a sort of some hundred times: not for each picture.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 /// How often a chip that holds pictures is asked whether one is done.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -67,6 +69,7 @@ impl Encoder {
             output,
             shared: shared.clone(),
             audio_frames: 0,
+            told: None,
         };
         let span = tracing::info_span!("encoder", stream = stream.name);
         let thread = threads::spawn("enc", &stream.name, move || {
@@ -128,6 +131,7 @@ struct Worker<O> {
     output: O,
     shared: Arc<Shared>,
     audio_frames: u64,
+    told: Option<Instant>,
 }
 
 impl<O: FnMut(Media)> Worker<O> {
@@ -237,8 +241,13 @@ impl<O: FnMut(Media)> Worker<O> {
         }
     }
 
-    /// Lets the handle see how things are.
+    /// Lets the handle see how things are, ten times a second.
     fn tell(&mut self) {
+        let now = clock::now();
+        if self.told.is_some_and(|told| now - told < TELL_EVERY) {
+            return;
+        }
+        self.told = Some(now);
         let mut status = self.video.status();
         status.audio_frames = self.audio_frames;
         if let Some(track) = &self.audio {

@@ -11,6 +11,9 @@ use crate::media::frame::{Frame, PixelFormat, Plane};
 use crate::media::h26x::{avcc_units, is_keyframe};
 use crate::media::packet::{Packet, VideoCodec as Codec, VideoConfig};
 
+mod fallback;
+mod sound;
+
 use super::ffi::codec::{PictureDecoder, jpeg_of};
 use super::ffi::picture::Picture;
 use super::join::Event;
