@@ -14,6 +14,7 @@
 //! another. This room never encodes; what already is H.264 or AAC it hands on untouched when nothing asks for a change.
 
 mod camera;
+mod file;
 mod outlet;
 mod pacer;
 mod pattern;

@@ -58,6 +58,11 @@ impl Outlet {
         &self.stop
     }
 
+    /// Where to count what goes wrong.
+    pub(super) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
     /// Whether the stream wants the source's own sound: otherwise it need not be read or decoded.
     pub(super) fn wants_sound(&self) -> bool {
         self.audio == AudioSource::FromVideo

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::units::FrameRate;
 use crate::config::schema::{Stream, VideoSource};
 
+use super::file;
 use super::outlet::Outlet;
 use super::pattern;
 use super::policy::Patience;
@@ -36,9 +37,8 @@ pub(super) type Run = Result<Infallible, SourceError>;
 pub(super) fn run(stream: &Stream, outlet: &mut Outlet) -> Run {
     match &stream.video {
         VideoSource::Pattern => pattern::run(stream, outlet),
-        VideoSource::File(_) | VideoSource::V4l2(_) => {
-            Err(SourceError::Failed("this kind of source is not built yet".to_owned()))
-        }
+        VideoSource::File(path) => file::run(stream, path, outlet),
+        VideoSource::V4l2(_) => Err(SourceError::Failed("this kind of source is not built yet".to_owned())),
     }
 }
 

@@ -89,6 +89,11 @@ impl Figures {
         self.moved_nanos.store((self.epoch.elapsed().as_nanos() as u64).max(1), Ordering::Release);
     }
 
+    /// A picture came damaged and was thrown away.
+    pub(super) fn note_damaged(&self) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The source is started once more.
     pub(super) fn note_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
