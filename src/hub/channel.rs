@@ -3,6 +3,7 @@
 //! Two locks: a publisher's framer, then the ring; never the other way round, and the ring's is held for a few
 //! instructions only, so that hundreds of readers do not hold up an encoder.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -380,6 +381,16 @@ impl Reader {
         self.shared.state().ring.lag(self.cursor)
     }
 
+    /// Whether the stream has a picture at this place.
+    pub fn has_picture(&self) -> bool {
+        self.shared.state().ring.headers_at(self.cursor).is_some_and(|headers| headers.layout.video.is_some())
+    }
+
+    /// The time of the tag that comes next, if it is there.
+    pub fn next_time(&self) -> Option<Ticks> {
+        self.shared.state().ring.time_at(self.cursor)
+    }
+
     /// The number of the tag that comes next.
     pub fn position(&self) -> u64 {
         self.cursor.next()
@@ -399,6 +410,21 @@ impl Reader {
     /// The channel it reads.
     pub fn channel(&self) -> Channel {
         Channel { shared: self.shared.clone() }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("stream", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("stream", &self.shared.name)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 

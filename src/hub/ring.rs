@@ -344,6 +344,11 @@ impl Ring {
         self.eras.get(behind.saturating_sub(1))
     }
 
+    /// The time of the tag at `cursor`, if it is there.
+    pub(super) fn time_at(&self, cursor: Cursor) -> Option<Ticks> {
+        self.slot(cursor.next).filter(|_| !cursor.holding).map(|slot| slot.tag.dts)
+    }
+
     /// The newest header set of which all stands before the tag `next`.
     pub(super) fn headers_before(&self, next: u64) -> Option<&Arc<Headers>> {
         self.eras.iter().rev().find(|era| era.from + era.tags.len() as u64 <= next)

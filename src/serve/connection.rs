@@ -1,0 +1,93 @@
+//! One HTTP connection, from its first byte until it ends or becomes a viewer's.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tracing::debug;
+
+use super::house::{self, House, Seat};
+use super::routes;
+use super::socket::{Link, Socket};
+
+/// How long a request's head may take, and how long a connection may idle between two: a slow sender holds a
+/// connection for this long and no longer.
+const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes of a request's head, beyond which the answer is 431. Browsers send one or two KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Header lines of a request, beyond which the answer is 431.
+const HEADERS_MAX: usize = 64;
+
+/// A client that takes no byte of an answer between two of these steps is let go. (Viewers have a bound of their own.)
+const WRITE_STALL_STEP: Duration = Duration::from_secs(10);
+
+/// Serves `stream` until it ends. `seat` is its place among the connections.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+    house: Arc<House>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let link = Arc::new(Link::default());
+    let service = service_fn({
+        let (house, link) = (house.clone(), link.clone());
+        move |request| {
+            let (house, link) = (house.clone(), link.clone());
+            async move { Ok::<_, Infallible>(routes::answer(&house, &link, peer.ip(), &request).await) }
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(Socket::new(stream, link.clone()), service);
+
+    let mut steps = tokio::time::interval(WRITE_STALL_STEP);
+    let (mut written, mut leaving) = (u64::MAX, false);
+    let taken = loop {
+        let spoken = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            // The service has let a viewer in: hyper's part ends here, whatever it would do next.
+            match link.take() {
+                Some(taken) => Poll::Ready(Ok(Some(taken))),
+                None => polled.map_ok(|()| None),
+            }
+        });
+        tokio::select! {
+            spoken = spoken => match spoken {
+                Ok(Some(taken)) => break taken,
+                Ok(None) => return,
+                Err(error) => {
+                    debug!(%peer, %error, "an HTTP connection ended badly");
+                    return;
+                }
+            },
+            () = house::told_to_stop(&mut stopping), if !leaving => {
+                leaving = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            _ = steps.tick() => {
+                if link.is_unflushed() && link.written() == written {
+                    debug!(%peer, "an HTTP client takes no byte of its answer");
+                    return;
+                }
+                written = link.written();
+            }
+        }
+    };
+    let stream = connection.into_parts().io.into_stream();
+    house.viewing.take(stream, seat, taken).await;
+}

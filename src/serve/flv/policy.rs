@@ -1,0 +1,241 @@
+//! When tags go out, and what becomes of a viewer that does not keep up.
+//!
+//! Pure: [`Rhythm`] decides for all viewers of a stream at once, [`Patience`] for one; `shard.rs` obeys.
+
+use std::time::{Duration, Instant};
+
+/// How long sound may wait for a picture to ride with: a frame at 25 a second and what its camera jitters.
+const SOUND_WAITS: Duration = Duration::from_millis(45);
+
+/// What came from the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// A picture.
+    Picture,
+    /// Sound, or a header, in a stream that has pictures.
+    BesidePicture,
+    /// Sound, or a header, in a stream without.
+    Alone,
+    /// All that came was written.
+    Written,
+}
+
+/// Decides when what came is written to the viewers.
+///
+/// A write costs far more than its bytes, so the sound since the last picture rides with the next one, and with
+/// `merge` pictures wait for each other.
+#[derive(Debug)]
+pub(super) struct Rhythm {
+    merge: Duration,
+    due: Option<Instant>,
+}
+
+impl Rhythm {
+    pub(super) fn new(merge: Duration) -> Rhythm {
+        Rhythm { merge, due: None }
+    }
+
+    /// Another time for pictures to wait, from the next one on.
+    pub(super) fn set_merge(&mut self, merge: Duration) {
+        self.merge = merge;
+    }
+
+    /// Takes note of what came; [`Rhythm::wake_at`] may be earlier then.
+    pub(super) fn handle(&mut self, now: Instant, came: Came) {
+        let wait = match came {
+            Came::Picture | Came::Alone => self.merge,
+            Came::BesidePicture => self.merge.max(SOUND_WAITS),
+            Came::Written => {
+                self.due = None;
+                return;
+            }
+        };
+        let due = now + wait;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// When to write; `None` while there is nothing.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether to write now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+}
+
+/// The bounds of patience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// A viewer further behind than this jumps to the newest keyframe.
+    pub(super) lag: Duration,
+    /// A viewer that takes not one byte for this long is cut.
+    pub(super) stall: Duration,
+}
+
+/// What became of a write to a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has everything.
+    CaughtUp,
+    /// It took `bytes`, none included, and is owed more.
+    Owed {
+        /// What it took.
+        bytes: usize,
+    },
+}
+
+/// What to do about a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Keep,
+    /// Move it to the newest keyframe.
+    Jump,
+    /// End it.
+    Cut,
+}
+
+/// Judges one viewer.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// When a viewer that is owed something last took a byte, or came to be owed.
+    waiting_since: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { waiting_since: None }
+    }
+
+    /// Takes note of a write.
+    pub(super) fn handle(&mut self, now: Instant, outcome: Outcome) {
+        self.waiting_since = match (outcome, self.waiting_since) {
+            (Outcome::CaughtUp, _) => None,
+            (Outcome::Owed { bytes: 0 }, Some(since)) => Some(since),
+            (Outcome::Owed { .. }, _) => Some(now),
+        };
+    }
+
+    /// What to do about a viewer that is `lag` behind.
+    pub(super) fn judge(&self, now: Instant, lag: Duration, bounds: Bounds) -> Verdict {
+        let Some(since) = self.waiting_since else { return Verdict::Keep };
+        if now.saturating_duration_since(since) >= bounds.stall {
+            Verdict::Cut
+        } else if lag > bounds.lag {
+            Verdict::Jump
+        } else {
+            Verdict::Keep
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::clock;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn no_picture_waits_and_sound_rides_with_it() {
+        let start = clock::now();
+        let mut rhythm = Rhythm::new(Duration::ZERO);
+        rhythm.handle(start, Came::BesidePicture);
+        rhythm.handle(start + ms(21), Came::BesidePicture);
+        assert!(!rhythm.is_due(start + ms(33)));
+        rhythm.handle(start + ms(33), Came::Picture);
+        assert!(rhythm.is_due(start + ms(33)));
+        rhythm.handle(start + ms(33), Came::Written);
+        assert_eq!(rhythm.wake_at(), None);
+    }
+
+    #[test]
+    fn sound_does_not_wait_for_a_picture_that_does_not_come() {
+        let start = clock::now();
+        let mut rhythm = Rhythm::new(Duration::ZERO);
+        rhythm.handle(start, Came::BesidePicture);
+        rhythm.handle(start + ms(40), Came::BesidePicture);
+        assert_eq!(rhythm.wake_at(), Some(start + SOUND_WAITS), "the first piece decides");
+        let mut rhythm = Rhythm::new(Duration::ZERO);
+        rhythm.handle(start, Came::Alone);
+        assert!(rhythm.is_due(start), "without a picture nothing waits");
+    }
+
+    #[test]
+    fn merging_gathers_pictures_for_that_long_and_no_longer() {
+        let start = clock::now();
+        let mut rhythm = Rhythm::new(ms(100));
+        rhythm.handle(start, Came::Picture);
+        for millis in [33, 67, 99] {
+            rhythm.handle(start + ms(millis), Came::Picture);
+            assert!(!rhythm.is_due(start + ms(millis)));
+        }
+        assert!(rhythm.is_due(start + ms(100)));
+    }
+
+    const BOUNDS: Bounds = Bounds { lag: ms_const(3_000), stall: ms_const(10_000) };
+
+    const fn ms_const(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn who_takes_something_now_and_then_is_never_cut_but_jumps() {
+        let start = clock::now();
+        let mut patience = Patience::new();
+        for second in 0..60 {
+            let now = start + ms(second * 1_000);
+            patience.handle(now, Outcome::Owed { bytes: usize::from(second % 9 == 0) });
+            assert_eq!(patience.judge(now, ms(2_999), BOUNDS), Verdict::Keep);
+            assert_eq!(patience.judge(now, ms(3_001), BOUNDS), Verdict::Jump);
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_is_cut_and_a_silent_source_cuts_nobody() {
+        let start = clock::now();
+        let mut patience = Patience::new();
+        patience.handle(start, Outcome::Owed { bytes: 100 });
+        patience.handle(start + ms(5_000), Outcome::Owed { bytes: 0 });
+        assert_eq!(patience.judge(start + ms(9_999), ms(0), BOUNDS), Verdict::Keep);
+        assert_eq!(patience.judge(start + ms(10_000), ms(0), BOUNDS), Verdict::Cut);
+        patience.handle(start + ms(10_000), Outcome::CaughtUp);
+        assert_eq!(patience.judge(start + ms(99_000), ms(0), BOUNDS), Verdict::Keep);
+        patience.handle(start + ms(99_000), Outcome::Owed { bytes: 0 });
+        assert_eq!(patience.judge(start + ms(99_000), ms(0), BOUNDS), Verdict::Keep, "owed only since now");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_ever_waits_longer_than_merging_or_riding_along_allows(
+            merge in 0u64..200,
+            came in prop::collection::vec((0u64..50, 0u8..3), 1..100),
+        ) {
+            let bound = ms(merge).max(SOUND_WAITS);
+            let mut now = clock::now();
+            let mut rhythm = Rhythm::new(ms(merge));
+            let mut oldest: Option<Instant> = None;
+            for (step, kind) in came {
+                now += ms(step);
+                if rhythm.is_due(now) {
+                    rhythm.handle(now, Came::Written);
+                    oldest = None;
+                }
+                rhythm.handle(now, match kind {
+                    0 => Came::Picture,
+                    1 => Came::BesidePicture,
+                    _ => Came::Alone,
+                });
+                let oldest = *oldest.get_or_insert(now);
+                let due = rhythm.wake_at().expect("something waits");
+                prop_assert!(due <= oldest + bound);
+            }
+        }
+    }
+}

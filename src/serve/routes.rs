@@ -1,0 +1,195 @@
+//! From a request to its answer.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+
+use crate::hub::{Channel, Start};
+
+use super::answers::{Answer, content, empty, json, problem, text, with};
+use super::flv;
+use super::house::{Class, House};
+use super::pages;
+use super::paths::{Place, place, query_value};
+use super::socket::Link;
+
+/// Bytes of a request's target, beyond which the answer is 414. Ours have a few dozen.
+const TARGET_BYTES_MAX: usize = 2_048;
+
+/// What may be done with everything there is so far.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Answers one request. A viewer that is let in gets no answer from here: its connection is given to `link`.
+pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: &Request<Incoming>) -> Answer {
+    let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let (class, answer) = if target_bytes > TARGET_BYTES_MAX {
+        (Class::Other, text(StatusCode::URI_TOO_LONG, "The address is too long."))
+    } else {
+        let place = place(request.uri().path());
+        (class(&place), answer_at(house, link, peer, request, place).await)
+    };
+    house.requests.note(class, answer.status());
+    answer
+}
+
+fn class(place: &Place<'_>) -> Class {
+    match place {
+        Place::Live(_) => Class::Live,
+        Place::Front | Place::Watch(_) | Place::File(_) => Class::Page,
+        Place::Health | Place::Ready | Place::Metrics => Class::Probe,
+        Place::Api => Class::Api,
+        Place::Nowhere | Place::Garbled => Class::Other,
+    }
+}
+
+async fn answer_at(
+    house: &House,
+    link: &Link,
+    peer: IpAddr,
+    request: &Request<Incoming>,
+    place: Place<'_>,
+) -> Answer {
+    let answer = match (&place, request.method()) {
+        (_, &Method::OPTIONS) => options(&place),
+        (_, &Method::GET | &Method::HEAD) => match &place {
+            Place::Live(stream) => live(house, link, peer, request, stream).await,
+            Place::Watch(stream) => match house.parts.hub.channel(stream) {
+                Some(_) => pages::page("watch.html", request.headers()),
+                None => no_such_stream(house, stream),
+            },
+            Place::File(path) => pages::file(path, request.headers()).unwrap_or_else(nothing_here),
+            Place::Front => front(house),
+            Place::Health => text(StatusCode::OK, "ok"),
+            Place::Ready => ready(house),
+            Place::Metrics => {
+                content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", house.describe())
+            }
+            Place::Api => problem(StatusCode::NOT_FOUND, "There is no such part of the API."),
+            Place::Nowhere => nothing_here(),
+            Place::Garbled => {
+                text(StatusCode::BAD_REQUEST, "The address has a percent sign that encodes nothing.")
+            }
+        },
+        _ => with(
+            text(StatusCode::METHOD_NOT_ALLOWED, format!("Only {METHODS} can be done here.")),
+            header::ALLOW,
+            METHODS,
+        ),
+    };
+    match place {
+        // Players on other pages may watch, and may read why not.
+        Place::Live(_) => with(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        _ => answer,
+    }
+}
+
+fn options(place: &Place<'_>) -> Answer {
+    let answer = with(empty(StatusCode::NO_CONTENT), header::ALLOW, METHODS);
+    if !matches!(place, Place::Live(_)) {
+        return answer;
+    }
+    let answer = with(answer, header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    let answer = with(answer, header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
+    with(answer, header::ACCESS_CONTROL_MAX_AGE, "86400")
+}
+
+async fn live(house: &House, link: &Link, peer: IpAddr, request: &Request<Incoming>, stream: &str) -> Answer {
+    let Some(channel) = house.parts.hub.channel(stream) else { return no_such_stream(house, stream) };
+    let start = match query_value(request.uri().query(), "gop") {
+        None | Some("1") => Start::Gop,
+        Some("0") => Start::Live,
+        Some(_) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "gop is 1 (from the newest keyframe) or 0 (from the next).",
+            );
+        }
+    };
+    if request.method() == Method::HEAD {
+        let answer = content(StatusCode::OK, flv::CONTENT_TYPE, "");
+        return with(answer, header::CACHE_CONTROL, "no-store");
+    }
+    watch(house, link, peer, request, channel, start).await
+}
+
+async fn watch(
+    house: &House,
+    link: &Link,
+    peer: IpAddr,
+    request: &Request<Incoming>,
+    channel: Channel,
+    start: Start,
+) -> Answer {
+    let http = house.http();
+    match house.viewing.admit(&http, channel, peer, start, request.version()).await {
+        Ok(taken) => {
+            house.requests.note(Class::Live, StatusCode::OK);
+            link.give(taken);
+            // The connection's task drops this future with all of hyper's part.
+            std::future::pending().await
+        }
+        Err(refused) => {
+            let answer = text(refused.status, format!("Not now: {}.", refused.detail));
+            match refused.retry_after {
+                Some(seconds) => with(answer, header::RETRY_AFTER, seconds),
+                None => answer,
+            }
+        }
+    }
+}
+
+fn no_such_stream(house: &House, stream: &str) -> Answer {
+    let names = house.parts.hub.names();
+    let mut words = format!("There is no stream {stream:?} here.");
+    if names.is_empty() {
+        words.push_str(" There is none at all now.");
+    } else {
+        let _ = write!(words, " There is: {}.", names.join(", "));
+    }
+    text(StatusCode::NOT_FOUND, words)
+}
+
+fn nothing_here() -> Answer {
+    text(StatusCode::NOT_FOUND, "There is nothing here. Try / for what there is.")
+}
+
+/// The way in: to the only stream, or a list.
+fn front(house: &House) -> Answer {
+    let names = house.parts.hub.names();
+    if let [only] = &names[..] {
+        let answer = text(StatusCode::FOUND, format!("/watch/{only}"));
+        return with(answer, header::LOCATION, format!("/watch/{only}"));
+    }
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Live</title><h1>Live</h1><ul>",
+    );
+    for name in &names {
+        let _ = write!(page, "<li><a href=\"/watch/{0}\">{0}</a></li>", escaped(name));
+    }
+    page.push_str(if names.is_empty() {
+        "</ul><p>No stream is configured.</p></html>"
+    } else {
+        "</ul></html>"
+    });
+    let answer = content(StatusCode::OK, "text/html; charset=utf-8", page);
+    pages::guarded(with(answer, header::CACHE_CONTROL, "no-store"))
+}
+
+/// Text that stands in HTML as itself.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn ready(house: &House) -> Answer {
+    match (house.parts.ready)() {
+        Ok(()) => json(StatusCode::OK, "application/json", &json!({ "ready": true, "reasons": [] })),
+        Err(reasons) => {
+            let document = json!({ "ready": false, "reasons": reasons });
+            json(StatusCode::SERVICE_UNAVAILABLE, "application/json", &document)
+        }
+    }
+}

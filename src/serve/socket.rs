@@ -1,0 +1,126 @@
+//! A connection's socket while hyper speaks on it, and what it tells us meanwhile.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::flv::Taken;
+
+/// Bytes that the kernel may hold unsent for one connection. What waits there can no longer be skipped when a viewer
+/// lags, and is memory; a keyframe that is bigger goes out in two writes. (Linux: `TCP_NOTSENT_LOWAT`.)
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
+/// Tunes an accepted socket: nothing waits for more, and little waits unsent. The send buffer itself stays with the
+/// kernel's own tuning, which follows the line.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
+/// What a connection's service, its socket and its task tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// A viewer that was let in by this connection.
+    taken: Mutex<Option<Taken>>,
+    /// hyper has given bytes to the socket and not flushed them all.
+    unflushed: AtomicBool,
+    /// Bytes that the socket took.
+    written: AtomicU64,
+}
+
+impl Link {
+    /// This connection is a viewer's from here on.
+    pub(super) fn give(&self, taken: Taken) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+    }
+
+    /// The viewer, once nothing of earlier answers is left to be written.
+    pub(super) fn take(&self) -> Option<Taken> {
+        if self.is_unflushed() {
+            return None;
+        }
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the far end is yet to take something.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the far end's socket took so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// The socket as hyper sees it.
+pub(super) struct Socket {
+    io: TokioIo<TcpStream>,
+    link: Arc<Link>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, link: Arc<Link>) -> Socket {
+        Socket { io: TokioIo::new(stream), link }
+    }
+
+    /// The socket alone.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
+    fn note(&self, written: usize) -> usize {
+        self.link.written.fetch_add(written as u64, Ordering::Relaxed);
+        written
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.link.unflushed.store(true, Ordering::Relaxed);
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        Poll::Ready(Ok(self.note(written)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.link.unflushed.store(true, Ordering::Relaxed);
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        Poll::Ready(Ok(self.note(written)))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes here only with an empty buffer of its own.
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.link.unflushed.store(false, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
