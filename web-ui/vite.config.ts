@@ -19,5 +19,7 @@ export default defineConfig({
   test: {
     environment: "node",
     include: ["src/**/*.test.ts"],
+    // mpegts.js ships its sources as modules without saying so; Vite reads them all the same.
+    server: { deps: { inline: ["mpegts.js"] } },
   },
 });

@@ -23,7 +23,7 @@ export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; 
  * @param {(tag: Buffer) => void} onTag
  */
 function tagCutter(onTag) {
-  let rest = Buffer.alloc(0);
+  /** @type {Buffer} */ let rest = Buffer.alloc(0);
   let headerSeen = false;
   return (/** @type {Buffer} */ chunk) => {
     rest = rest.length ? Buffer.concat([rest, chunk]) : chunk;
@@ -91,7 +91,7 @@ export async function startStandIn(options = {}) {
   };
 
   const quiet = ["-hide_banner", "-loglevel", "error"];
-  const children = [];
+  /** @type {{kill: (signal?: NodeJS.Signals) => unknown}[]} */ const children = [];
   const startedAt = Date.now();
   let stopped = false;
   if (video) {

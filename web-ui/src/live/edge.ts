@@ -29,12 +29,13 @@ export interface Tuning {
   /** How fast penalty and setback fall, in milliseconds each second. */
   penaltyDecay: number;
   setbackDecay: number;
-  /** Lateness beyond this is a broken line, not jitter: no setback can buy it off. */
+  /** Lateness beyond this is a broken line, not jitter: better a stall now than a delay for long. */
   latenessMax: number;
   /** Off by less than this: played at normal speed. */
   deadband: number;
-  /** Off by more than this, behind the line: jump. */
+  /** Off by more than this, behind the line: jump. And while the picture stands anyway. */
   jumpBehind: number;
+  jumpBehindStalled: number;
   /** The greatest change of speed, slower and faster; and faster in the first seconds. */
   slower: number;
   faster: number;
@@ -47,16 +48,17 @@ export interface Tuning {
 }
 
 export const TUNING: Tuning = {
-  // Measured in Chromium 156 by lowering the buffer until it stalled: with sound it plays on at 100 and
-  // stalls at 80 (its audio renderer reads ahead), without sound at 45 now and then, at 40 often.
-  floor: { video: 60, audio: 100 },
+  // Measured in Chromium 156 by lowering the buffer until it stalled: with sound at 80 (its audio renderer
+  // reads ahead), without sound at 45 now and then, at 30 always. What lies above is for a busy machine.
+  floor: { video: 65, audio: 115 },
   stallPenalty: 30,
   stallPenaltyMax: 240,
-  penaltyDecay: 1,
+  penaltyDecay: 0.2,
   setbackDecay: 8,
-  latenessMax: 700,
+  latenessMax: 400,
   deadband: 6,
   jumpBehind: 1000,
+  jumpBehindStalled: 250,
   slower: 0.06,
   faster: 0.05,
   fasterAtStart: 0.15,
@@ -92,9 +94,14 @@ export interface Figures {
   jumps: number;
 }
 
-/** The same stretch of stream arriving twice as fast as it is played is the server's cache, not live. */
-const BURST_QUIET_MS = 30;
-const BURST_PATIENCE_MS = 400;
+/** The server's cache comes first, much faster than it plays. It has passed when in this time not much more came. */
+const BURST_LOOK_MS = 60;
+const BURST_STEP_MS = 130;
+const BURST_PATIENCE_MS = 600;
+/** At the first jump the line's lateness is not known yet; this much is assumed. */
+const FIRST_LATENESS_MS = 60;
+/** A step of more than this in the stream's time is no late arrival: its clock has jumped. */
+const CLOCK_JUMP_MS = 1400;
 /** Joining costs the browser a run through the whole cache; how late things came meanwhile says nothing. */
 const SETTLE_MS = 700;
 /** Starved for this long although there is enough in hand: the player is stuck, a seek frees it. */
@@ -109,9 +116,10 @@ const RATE_STEP = 0.005;
 export class LiveEdge {
   private readonly late: Record<Track, Peaks> = { video: new Peaks(24, 500), audio: new Peaks(24, 500) };
   private readonly early = new Peaks(24, 500);
-  private readonly ends: Partial<Record<Track, number>> = {};
+  private readonly tracks = new Set<Track>();
+  private readonly ends = new Map<Track, number>();
   private firstAt: number | null = null;
-  private lastAt = 0;
+  private looked: { at: number; end: number } | null = null;
   /** Clock minus stream time at which everything in hand was; null before the first jump to the edge. */
   private setback: number | null = null;
   private setbackAt = 0;
@@ -131,18 +139,18 @@ export class LiveEdge {
 
   /** The newest sample of a track now ends at `end`. */
   arrived(now: number, track: Track, end: number): void {
-    const before = this.ends[track];
+    const before = this.ends.get(track);
+    if (before !== undefined && this.joinedAt !== null && (end < before || end - before > CLOCK_JUMP_MS)) this.forget();
     this.firstAt ??= now;
-    this.lastAt = now;
-    this.ends[track] = end;
-    if (this.joinedAt === null || before === undefined || now - this.joinedAt < SETTLE_MS) return;
-    if (end < before || end - before > 2 * this.tuning.latenessMax) {
-      this.forget();
-      return;
-    }
-    this.late[track].add(now, Math.min(now - before, now - end + this.tuning.latenessMax));
+    this.tracks.add(track);
+    this.ends.set(track, end);
+    if (this.joinedAt === null || before === undefined) return;
+    if (now - this.joinedAt < SETTLE_MS) return;
     const reached = this.end();
     if (reached !== null) this.early.add(now, now - reached);
+    const early = this.early.lowest(now) ?? now - end;
+    const late = now - before;
+    if (late - early <= this.tuning.latenessMax) this.late[track].add(now, late);
   }
 
   /** To be called after arrivals, and every quarter of a second at least. */
@@ -163,7 +171,9 @@ export class LiveEdge {
     const line = now - this.aim(now);
     const behind = line - view.position;
     if (view.seeking) return [];
-    if (behind > this.tuning.jumpBehind || this.stuck(now, view, end)) return this.jump(now, view, line);
+    const limit = this.stalled ? this.tuning.jumpBehindStalled : this.tuning.jumpBehind;
+    // A jump to where nothing is in hand yet would only stall there.
+    if ((behind > limit && end - line > this.floor() / 2) || this.stuck(now, view, end)) return this.jump(now, view, line);
     return this.turn(this.speed(now, behind));
   }
 
@@ -184,29 +194,31 @@ export class LiveEdge {
     };
   }
 
-  /** What all tracks have reached. */
+  /** What all tracks have reached; null while one of them is still awaited. */
   private end(): number | null {
-    const { video, audio } = this.ends;
-    if (video === undefined) return audio ?? null;
-    return audio === undefined ? video : Math.min(video, audio);
+    if (this.ends.size === 0 || this.ends.size < this.tracks.size) return null;
+    return Math.min(...this.ends.values());
   }
 
   /** The server sends its cache first, seconds of it at once. Playing starts when that has passed. */
   private join(now: number, view: View, end: number): Order[] {
-    const quiet = now - this.lastAt >= BURST_QUIET_MS || now - (this.firstAt ?? now) >= BURST_PATIENCE_MS;
-    const range = view.ranges[view.ranges.length - 1];
-    if (!quiet || !range) return [];
+    const looked = (this.looked ??= { at: now, end });
+    if (now - looked.at < BURST_LOOK_MS) return [];
+    const settled = end - looked.end <= BURST_STEP_MS || now - (this.firstAt ?? now) >= BURST_PATIENCE_MS;
+    this.looked = { at: now, end };
+    if (!settled || view.ranges.length === 0) return [];
     this.joinedAt = now;
     this.penaltyAt = this.setbackAt = now;
-    const setback = now - end + this.floor() + 2 * BURST_QUIET_MS;
+    const setback = now - end + this.floor() + FIRST_LATENESS_MS;
     this.setback = setback;
     this.early.add(now, now - end);
+    this.seekedAt = -Infinity;
     return this.jump(now, view, now - setback);
   }
 
   private floor(): number {
     const { floor } = this.tuning;
-    return this.ends.audio === undefined ? floor.video : Math.max(floor.video, floor.audio);
+    return Math.max(0, ...[...this.tracks].map((track) => floor[track]));
   }
 
   /** The setback to keep now. */
@@ -284,7 +296,6 @@ export class LiveEdge {
     const range = view.ranges[view.ranges.length - 1];
     if (!range) return [];
     const target = Math.min(Math.max(to, range.start), Math.max(range.start, range.end - 10));
-    if (Math.abs(target - view.position) < 20) return [];
     this.seekedAt = now;
     this.jumps++;
     return [{ seek: target }, ...this.turn(1)];
@@ -296,11 +307,12 @@ export class LiveEdge {
     this.penalty = Math.max(0, this.penalty - this.tuning.penaltyDecay * passed);
   }
 
-  /** The stream's clock has jumped: what was learnt about lateness is void. */
+  /** The stream's clock has jumped: what was learnt about lateness is void, and it is joined anew. */
   private forget(): void {
     this.late.video.clear();
     this.late.audio.clear();
     this.early.clear();
-    this.setback = null;
+    this.ends.clear();
+    this.joinedAt = this.firstAt = this.looked = null;
   }
 }
