@@ -65,16 +65,15 @@ impl Life {
                 return ended;
             }
             self.figures.enter(State::Connecting);
-            if connected_before {
-                self.figures.reconnecting();
-            }
             let dialled = tokio::select! {
                 dialled = Link::dial(&self.output.primary.url, FIELD) => dialled,
                 () = asked(stop) => return Ended::Asked,
             };
             let failure = match dialled {
                 Ok(mut link) => {
-                    connected_before = true;
+                    if std::mem::replace(&mut connected_before, true) {
+                        self.figures.reconnected();
+                    }
                     self.figures.enter(State::Starting);
                     info!(destination = %self.output.primary.url, "publishing");
                     let mut reader = self.reader();

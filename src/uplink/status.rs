@@ -123,7 +123,7 @@ impl Figures {
         }
     }
 
-    pub(super) fn reconnecting(&self) {
+    pub(super) fn reconnected(&self) {
         self.lock().reconnects += 1;
     }
 
