@@ -59,6 +59,17 @@ pub(super) fn default_bitrate(size: PictureSize, fps: FrameRate) -> BitrateBps {
     BitrateBps((steps as u64 * 50_000).clamp(200_000, 40_000_000))
 }
 
+/// What becomes of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It goes on.
+    Pass,
+    /// The source is faster than what is wanted.
+    Thinned,
+    /// It is no later than the picture before it.
+    Late,
+}
+
 /// Lets pictures through at no more than a wanted rate, and knows the source's own.
 ///
 /// A source at about the wanted rate passes whole, however its pictures jitter; a faster one is thinned out
@@ -86,36 +97,37 @@ impl Pace {
         }
     }
 
-    /// Whether the picture captured at `at` goes on. A picture that is not later than the last never does.
-    pub(super) fn admit(&mut self, at: Ticks) -> bool {
+    /// Whether the picture captured at `at` goes on.
+    pub(super) fn admit(&mut self, at: Ticks) -> Admission {
         let Some(last) = self.last else {
             self.last = Some(at);
-            return true;
+            return Admission::Pass;
         };
         let step = (at - last).0;
         if step <= 0 {
-            return false;
+            return Admission::Late;
         }
         self.last = Some(at);
         if step > Ticks::PER_SECOND {
             // A hole, not a rate.
             self.credit = 0.0;
-            return true;
+            return Admission::Pass;
         }
         let step = step as f64;
         let smoothed = self.interval.map_or(step, |old| old + (step - old) / 16.0);
         self.interval = Some(smoothed);
-        let Some(wanted) = self.wanted else { return true };
+        let Some(wanted) = self.wanted else { return Admission::Pass };
         let source = Ticks::PER_SECOND as f64 / smoothed;
         // Between the two limits the decision stands, or a source on the edge would flicker between both.
         self.thinning = source > wanted * if self.thinning { 1.05 } else { 1.1 };
         self.credit = (self.credit + step * wanted / Ticks::PER_SECOND as f64).min(1.5);
         // The millionth forgives the rounding of sums that should be whole.
         let pass = !self.thinning || self.credit >= 1.0 - 1e-6;
-        if pass {
-            self.credit = (self.credit - 1.0).max(0.0);
+        if !pass {
+            return Admission::Thinned;
         }
-        pass
+        self.credit = (self.credit - 1.0).max(0.0);
+        Admission::Pass
     }
 
     /// Pictures a second that come in now, smoothed over some sixteen.
@@ -171,7 +183,7 @@ mod tests {
     use super::*;
 
     fn admitted(pace: &mut Pace, times: impl Iterator<Item = i64>) -> Vec<i64> {
-        times.filter(|at| pace.admit(Ticks(*at))).collect()
+        times.filter(|at| pace.admit(Ticks(*at)) == Admission::Pass).collect()
     }
 
     #[test]

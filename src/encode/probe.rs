@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
+
 use crate::base::clock;
 use crate::base::threads;
 use crate::base::ticks::Ticks;
@@ -27,7 +29,7 @@ const TRIAL_PICTURES: i64 = 5;
 const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What came of trying one encoder.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Its name in FFmpeg and in `encoder = "..."`.
     pub name: &'static str,
@@ -37,6 +39,19 @@ pub struct Verdict {
     pub hardware: bool,
     /// Works; or why not, in plain words.
     pub result: Result<(), String>,
+}
+
+/// `{"name": "libx264", "codec": "h264", "hardware": false, "works": true, "reason": null}`.
+impl serde::Serialize for Verdict {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Verdict", 5)?;
+        object.serialize_field("name", self.name)?;
+        object.serialize_field("codec", self.codec)?;
+        object.serialize_field("hardware", &self.hardware)?;
+        object.serialize_field("works", &self.result.is_ok())?;
+        object.serialize_field("reason", &self.result.as_ref().err())?;
+        object.end()
+    }
 }
 
 /// Encoders that this house knows, best first.
@@ -109,6 +124,7 @@ fn trial(kind: &Kind, size: PictureSize) -> Result<(), CodecError> {
         bitrate: BitrateBps(1_000_000),
         gop: Duration::from_secs(1),
         colour: Colour::Bt709,
+        haste: 0,
     };
     let mut codec = (kind.open)(&wish)?;
     let (mut keyframe, mut record) = (false, false);
@@ -181,6 +197,16 @@ mod tests {
         assert_eq!(of("libx264").result, Ok(()));
         assert_eq!(of("h264_nvenc").result, Err("not in this build".to_owned()));
         assert!(of("h264_v4l2m2m").result.as_ref().is_err_and(|reason| reason.contains("/dev/video*")));
+    }
+
+    #[test]
+    fn a_verdict_reads_well_as_json() {
+        let refused =
+            Verdict { name: "h264_qsv", codec: "h264", hardware: true, result: Err("no".to_owned()) };
+        assert_eq!(
+            serde_json::to_string(&refused).expect("serializes"),
+            r#"{"name":"h264_qsv","codec":"h264","hardware":true,"works":false,"reason":"no"}"#
+        );
     }
 
     #[test]

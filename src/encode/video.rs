@@ -11,12 +11,12 @@ use crate::config::schema::{Stream, VideoSource};
 use crate::media::frame::Frame;
 use crate::media::packet::{Packet, Track, VideoCodec as Codec, VideoConfig};
 
-use super::codec::{CodedPicture, Kind, VideoCodec, Wish, buffer_bits, cores};
+use super::codec::{CodedPicture, Kind, VideoCodec, Wish, buffer_bits, cores, hastened};
 use super::colour::Colour;
 use super::ffi::CodecError;
 use super::ffi::picture::SIDE_MAX;
 use super::join::Event;
-use super::pace::{Gop, Pace, common_rate, default_bitrate};
+use super::pace::{Admission, Gop, Pace, common_rate, default_bitrate};
 use super::prepare::{Preparer, Target};
 use super::status::{EncoderStatus, Window};
 
@@ -26,8 +26,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const IN_FLIGHT_MAX: usize = 30;
 /// Encoders take one macroblock at least.
 const SIDE_MIN: u32 = 16;
-/// How often the bitrate is held against the rate at which pictures really come.
-const RATE_CHECK: Ticks = Ticks::from_millis(1_000);
+/// How often the encoder's load is looked at, and its bitrate held against the rate at which pictures really come.
+const CHECK_EVERY: Ticks = Ticks::from_millis(1_000);
+
+/// An encoder that needs more than this part of the time is too slow: pictures wait and are dropped.
+const LOAD_MAX: f64 = 0.85;
+/// For so many checks in a row: a busy second is none.
+const SLOW_CHECKS_MAX: u32 = 3;
 
 /// An encoder at work.
 struct Opened {
@@ -41,6 +46,9 @@ struct Opened {
     /// thinks.
     rate_factor: f64,
     checked_at: Ticks,
+    /// Time spent on pictures since then, and in how many checks in a row it was too much.
+    busy: Duration,
+    slow_checks: u32,
 }
 
 /// Encodes one stream's pictures.
@@ -64,7 +72,8 @@ pub(super) struct VideoTrack {
     pace: Pace,
     gop: Gop,
     wants_keyframe: bool,
-    reopen_for_bitrate: bool,
+    reopen: bool,
+    haste: usize,
     last_keyframe: Option<Ticks>,
     preparer: Preparer,
     coded: Vec<CodedPicture>,
@@ -96,7 +105,8 @@ impl VideoTrack {
             pace: Pace::new(fps),
             gop: Gop::new(stream.gop, fps.unwrap_or(FrameRate::whole(30))),
             wants_keyframe: false,
-            reopen_for_bitrate: false,
+            reopen: false,
+            haste: 0,
             last_keyframe: None,
             preparer: Preparer::new(cores().min(4)),
             coded: Vec::new(),
@@ -150,7 +160,7 @@ impl VideoTrack {
             opened.wish.bitrate = bitrate;
             let told = BitrateBps((bitrate.0 as f64 * opened.rate_factor) as u64);
             if !opened.codec.set_bitrate(told, buffer_bits(bitrate)) {
-                self.reopen_for_bitrate = true;
+                self.reopen = true;
             }
         }
     }
@@ -163,11 +173,18 @@ impl VideoTrack {
     /// Takes one picture; what comes out goes to `sink`.
     pub(super) fn frame(&mut self, frame: Frame, sink: &mut dyn FnMut(Event)) {
         self.status.frames_in += 1;
-        let admitted = self.pace.admit(frame.at);
+        let admission = self.pace.admit(frame.at);
         self.status.fps_in = self.pace.source_rate().unwrap_or(0.0);
-        if !admitted {
-            self.status.frames_thinned += 1;
-            return;
+        match admission {
+            Admission::Pass => {}
+            Admission::Thinned => {
+                self.status.frames_thinned += 1;
+                return;
+            }
+            Admission::Late => {
+                self.status.frames_dropped += 1;
+                return;
+            }
         }
         if self.nominal.is_none() {
             // The rate is told by two pictures: the first waits one frame time, once.
@@ -238,8 +255,9 @@ impl VideoTrack {
                         self.gop.keyframe(frame.at);
                         self.wants_keyframe = false;
                     }
-                    self.hand_on(clock::now() - started, sink);
-                    self.follow_rate(frame.at);
+                    let took = clock::now() - started;
+                    self.hand_on(took, sink);
+                    self.check(frame.at, took);
                     return;
                 }
                 Err(error) => self.give_up(&error),
@@ -252,13 +270,13 @@ impl VideoTrack {
     fn is_ready(&mut self, size: PictureSize, colour: Colour, frame: &Frame) -> bool {
         let fps = self.nominal.unwrap_or(FrameRate::whole(30));
         let bitrate = self.bitrate.unwrap_or_else(|| default_bitrate(size, fps));
-        let wish = Wish { size, fps, bitrate, gop: self.gop_length, colour };
+        let wish = Wish { size, fps, bitrate, gop: self.gop_length, colour, haste: self.haste };
         let changed = |opened: &Opened| {
             (opened.wish.size, opened.wish.fps, opened.wish.colour) != (wish.size, wish.fps, wish.colour)
         };
-        if self.opened.as_ref().is_some_and(changed) || (self.reopen_for_bitrate && self.gop.due(frame.at)) {
+        if self.opened.as_ref().is_some_and(changed) || (self.reopen && self.gop.due(frame.at)) {
             self.opened = None;
-            self.reopen_for_bitrate = false;
+            self.reopen = false;
         }
         while self.opened.is_none() {
             if self.retry_at.is_some_and(|at| clock::now() < at) {
@@ -282,6 +300,8 @@ impl VideoTrack {
                         in_flight: VecDeque::new(),
                         rate_factor: 1.0,
                         checked_at: frame.at,
+                        busy: Duration::ZERO,
+                        slow_checks: 0,
                     });
                 }
                 Err(error) => self.give_up(&error),
@@ -354,15 +374,34 @@ impl VideoTrack {
         self.window.add(at, bytes, took, (clock::monotonic_ticks() - at).duration());
     }
 
+    /// Once a second: does the encoder keep up, and is it told the truth about the rate?
+    fn check(&mut self, at: Ticks, took: Duration) {
+        let Some(opened) = self.opened.as_mut() else { return };
+        opened.busy += took;
+        let span = at - opened.checked_at;
+        if span < CHECK_EVERY {
+            return;
+        }
+        let load = opened.busy.as_secs_f64() / span.seconds();
+        opened.checked_at = at;
+        opened.busy = Duration::ZERO;
+        opened.slow_checks = if load > LOAD_MAX { opened.slow_checks + 1 } else { 0 };
+        if opened.slow_checks >= SLOW_CHECKS_MAX && !self.status.hardware {
+            opened.slow_checks = 0;
+            if let Some(faster) = hastened(&opened.wish) {
+                tracing::warn!(load, "encoding takes nearly all the time there is, going to a faster preset");
+                self.haste = faster.haste;
+                self.reopen = true;
+            }
+        }
+        self.follow_rate();
+    }
+
     /// Encoders reckon with the nominal rate, because knowing each picture's real duration would cost a picture
     /// of delay. Where a camera slows down in the dark, or a clip is slower than it said, the bits are shared
     /// among fewer pictures.
-    fn follow_rate(&mut self, at: Ticks) {
-        let Some(opened) = self.opened.as_mut().filter(|opened| at - opened.checked_at >= RATE_CHECK) else {
-            return;
-        };
-        opened.checked_at = at;
-        let Some(rate) = self.pace.rate() else { return };
+    fn follow_rate(&mut self) {
+        let (Some(opened), Some(rate)) = (self.opened.as_mut(), self.pace.rate()) else { return };
         let factor = (opened.wish.fps.per_second() / rate).clamp(0.5, 2.0);
         if (factor / opened.rate_factor).ln().abs() > 0.1 {
             let told = BitrateBps((opened.wish.bitrate.0 as f64 * factor) as u64);

@@ -16,11 +16,12 @@ use crate::encode::codec::{Kind, Open, Sink, VideoCodec, Wish, X264Codec};
 use crate::encode::ffi::CodecError;
 use crate::encode::ffi::picture::{Layout as Planar, Picture};
 use crate::encode::guard::Guarded;
+use crate::encode::video::VideoTrack;
 use crate::encode::{Encoder, Encoders, probe};
 use crate::media::frame::{Captured, Frame, Sound, TrackForm};
 use crate::media::packet::{AudioConfig, Layout, Media, Packet, Track, VideoCodec as Codec, VideoConfig};
 
-use super::{SIZE, i420, stream};
+use super::{SIZE, encode, i420, stream};
 
 /// How the mock chip ends, after some good pictures.
 #[derive(Debug, Clone, Copy)]
@@ -279,4 +280,44 @@ fn an_encoder_that_is_named_must_exist_and_work() {
     assert_eq!(start("libx264"), Ok(()));
     assert!(start("h264_nvenc").is_err_and(|why| why.contains("not in this build")));
     assert!(start("x265").is_err_and(|why| why.contains("there is no encoder") && why.contains("libx264")));
+}
+
+/// An encoder that needs most of a picture's time.
+struct Slow(X264Codec);
+
+impl VideoCodec for Slow {
+    fn layout(&self) -> Planar {
+        self.0.layout()
+    }
+
+    fn encode(&mut self, picture: &mut Picture, keyframe: bool, sink: Sink<'_>) -> Result<(), CodecError> {
+        let started = clock::now();
+        while started.elapsed() < Duration::from_millis(29) {
+            std::thread::yield_now();
+        }
+        self.0.encode(picture, keyframe, sink)
+    }
+
+    fn poll(&mut self, sink: Sink<'_>) -> Result<(), CodecError> {
+        self.0.poll(sink)
+    }
+
+    fn set_bitrate(&mut self, bitrate: BitrateBps, buffer_bits: u64) -> bool {
+        self.0.set_bitrate(bitrate, buffer_bits)
+    }
+}
+
+#[test]
+fn a_box_that_is_too_slow_goes_to_a_faster_preset() {
+    let open: Open = Arc::new(|wish: &Wish| {
+        let codec = X264Codec::open(wish, Planar::I420)?;
+        Ok(if wish.haste == 0 { Box::new(Slow(codec)) } else { Box::new(codec) })
+    });
+    let mut track = VideoTrack::new(&stream(), vec![Kind { name: "slow", hardware: false, open }]);
+    let out = encode(&mut track, (0..200).map(|number| i420(SIZE, number)));
+    assert_eq!(out.packets.len(), 200, "no picture is lost on the way");
+    assert_eq!(out.configs.len(), 2, "opened again, once");
+    let keys: Vec<_> =
+        out.packets.iter().filter(|packet| packet.keyframe).map(|packet| packet.pts.0).collect();
+    assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 180_000), "at a keyframe: {keys:?}");
 }
