@@ -41,6 +41,19 @@ pub(super) fn page(path: &str, request: &HeaderMap) -> Answer {
     guarded(answer)
 }
 
+/// The same under another status, which no copy that the client has may stand for.
+pub(super) fn page_as(status: StatusCode, path: &str, request: &HeaderMap) -> Answer {
+    let mut request = request.clone();
+    request.remove(header::IF_NONE_MATCH);
+    let mut answer = page(path, &request);
+    if answer.status() == StatusCode::OK {
+        *answer.status_mut() = status;
+        answer.headers_mut().remove(header::ETAG);
+        answer = with(answer, header::CACHE_CONTROL, "no-store");
+    }
+    with(answer, header::VARY, "accept")
+}
+
 /// HTML may do no more than its policy says.
 pub(super) fn guarded(answer: Answer) -> Answer {
     let answer = with(answer, header::CONTENT_SECURITY_POLICY, POLICY);

@@ -59,7 +59,12 @@ async fn answer_at(
             Place::Live(stream) => live(house, link, peer, request, stream).await,
             Place::Watch(stream) => match house.parts.hub.channel(stream) {
                 Some(_) => pages::page("watch.html", request.headers()),
-                None => no_such_stream(house, stream),
+                // A browser gets the page all the same: it names the other streams, and plays this one
+                // as soon as there is one.
+                None if accepts(request, "text/html") => {
+                    pages::page_as(StatusCode::NOT_FOUND, "watch.html", request.headers())
+                }
+                None => no_such_stream(house, request, stream),
             },
             Place::File(path) => pages::file(path, request.headers()).unwrap_or_else(nothing_here),
             Place::Front => front(house),
@@ -98,7 +103,9 @@ fn options(place: &Place<'_>) -> Answer {
 }
 
 async fn live(house: &House, link: &Link, peer: IpAddr, request: &Request<Incoming>, stream: &str) -> Answer {
-    let Some(channel) = house.parts.hub.channel(stream) else { return no_such_stream(house, stream) };
+    let Some(channel) = house.parts.hub.channel(stream) else {
+        return no_such_stream(house, request, stream);
+    };
     let start = match query_value(request.uri().query(), "gop") {
         None | Some("1") => Start::Gop,
         Some("0") => Start::Live,
@@ -142,15 +149,34 @@ async fn watch(
     }
 }
 
-fn no_such_stream(house: &House, stream: &str) -> Answer {
+/// 404 with the streams there are: as RFC 9457 tells it, with a list `streams`, for whoever asks for JSON; in words for
+/// everybody else.
+fn no_such_stream(house: &House, request: &Request<Incoming>, stream: &str) -> Answer {
     let names = house.parts.hub.names();
+    if accepts(request, "json") {
+        let document = json!({
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "detail": format!("There is no stream {stream:?} here."),
+            "streams": names,
+        });
+        let answer = json(StatusCode::NOT_FOUND, "application/problem+json", &document);
+        return with(answer, header::VARY, "accept");
+    }
     let mut words = format!("There is no stream {stream:?} here.");
     if names.is_empty() {
         words.push_str(" There is none at all now.");
     } else {
         let _ = write!(words, " There is: {}.", names.join(", "));
     }
-    text(StatusCode::NOT_FOUND, words)
+    with(text(StatusCode::NOT_FOUND, words), header::VARY, "accept")
+}
+
+/// Whether the client names a kind of content that contains this; one that takes just anything does not.
+fn accepts(request: &Request<Incoming>, kind: &str) -> bool {
+    let mut accepted = request.headers().get_all(header::ACCEPT).iter();
+    accepted.any(|value| value.to_str().is_ok_and(|value| value.contains(kind)))
 }
 
 fn nothing_here() -> Answer {

@@ -485,6 +485,7 @@ fn each_mistake_gets_its_answer() {
         (request("GET /live/other.flv HTTP/1.1"), 404, "There is: main."),
         (request("GET /live/%3Cb%3E.flv HTTP/1.1"), 404, "text/plain"),
         (request("GET /watch/other HTTP/1.1"), 404, "There is: main."),
+        (request("GET /live/other.flv HTTP/1.1\r\naccept: application/json"), 404, "\"streams\":[\"main\"]"),
         (request("GET /nowhere HTTP/1.1"), 404, "nothing here"),
         (request("GET /api/v1/orders HTTP/1.1"), 404, "application/problem+json"),
         (request("GET /live/%zz.flv HTTP/1.1"), 400, "percent"),

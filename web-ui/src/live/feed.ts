@@ -6,6 +6,9 @@ export type Ending =
   | { kind: "refused"; status: number; retryAfterMs: number | null }
   | { kind: "lost" };
 
+/** A stream; where there is none, an answer that can be read. */
+const ACCEPT = "video/x-flv, application/problem+json";
+
 export interface FeedSink {
   /** The box answers with a stream; bytes are read once this is done. */
   opened(): Promise<void>;
@@ -42,7 +45,7 @@ export class Feed {
     const late = new AbortController();
     signal.addEventListener("abort", () => late.abort(), { once: true });
     const timer = setTimeout(() => late.abort(), ANSWER_MS);
-    const response = await fetch(url, { cache: "no-store", signal: late.signal }).finally(() => clearTimeout(timer));
+    const response = await fetch(url, { cache: "no-store", headers: { accept: ACCEPT }, signal: late.signal }).finally(() => clearTimeout(timer));
     if (response.status === 404) return { kind: "absent", streams: streamsIn(await response.text()) };
     if (!response.ok || !response.body) {
       void response.body?.cancel();
