@@ -1,5 +1,25 @@
 /// <reference types="vitest/config" />
-import { defineConfig } from "vite";
+import { readFileSync, readdirSync } from "node:fs";
+
+import { defineConfig, type Plugin } from "vite";
+
+/** Libraries in the pages ask for their licence to go along: their texts become one file, which the page links. */
+function licenses(): Plugin {
+  return {
+    name: "licenses",
+    generateBundle(_, bundle) {
+      const modules = Object.values(bundle).flatMap((file) => (file.type === "chunk" ? Object.keys(file.modules) : []));
+      const folders = new Set(modules.flatMap((path) => /[^\0].*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []));
+      const texts = [...folders].sort().map((folder) => {
+        const about = JSON.parse(readFileSync(`${folder}/package.json`, "utf8")) as { name: string; version: string; license: string };
+        const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
+        if (file === undefined) throw new Error(`${about.name} comes without the text of its licence`);
+        return `${about.name} ${about.version} (${about.license})\n\n${readFileSync(`${folder}/${file}`, "utf8").trim()}\n`;
+      });
+      this.emitFile({ type: "asset", fileName: "assets/licenses.txt", source: texts.join(`\n${"-".repeat(80)}\n\n`) });
+    },
+  };
+}
 
 /**
  * The box embeds what this writes to `dist/`: `watch.html` is served at `/watch/{stream}`, the files of
@@ -9,6 +29,7 @@ import { defineConfig } from "vite";
  */
 export default defineConfig({
   base: "/",
+  plugins: [licenses()],
   build: {
     target: "es2020",
     assetsInlineLimit: 0,

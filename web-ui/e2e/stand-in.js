@@ -62,21 +62,35 @@ export async function startStandIn(options = {}) {
   const { port = 0, width = 640, height = 360, fps = 30, bitrate = "2M", audio = true, video = true } = options;
   const knobs = { jitter: options.jitter ?? 0, hole: false };
 
-  /** @type {Set<{res: import("node:http").ServerResponse, base: number | null, due: number}>} */
+  /** @typedef {{res: import("node:http").ServerResponse, base: number | null, due: number, line: {bytes: Buffer, due: number}[], timer?: NodeJS.Timeout}} Viewer */
+  /** @type {Set<Viewer>} */
   const viewers = new Set();
   /** @type {Buffer | null} */ let videoHeader = null;
   /** @type {Buffer | null} */ let audioHeader = null;
   /** @type {Buffer[]} */ let gop = [];
 
-  /** @param {{res: import("node:http").ServerResponse, base: number | null, due: number}} viewer @param {Buffer} tag */
+  const deliver = (/** @type {Viewer} */ viewer) => {
+    for (let first = viewer.line[0]; first; first = viewer.line[0]) {
+      const wait = first.due - performance.now();
+      if (wait > 0.5) {
+        clearTimeout(viewer.timer);
+        viewer.timer = setTimeout(deliver, wait, viewer);
+        return;
+      }
+      viewer.line.shift();
+      viewer.res.write(first.bytes);
+    }
+  };
+
+  /** @param {Viewer} viewer @param {Buffer} tag */
   const send = (viewer, tag) => {
     viewer.base ??= millisOf(tag);
     const bytes = stamped(tag, Math.max(0, millisOf(tag) - viewer.base));
     const now = performance.now();
     // A stuttering line delivers late, never out of order.
     viewer.due = Math.max(viewer.due, now + Math.random() * knobs.jitter);
-    if (viewer.due <= now + 1) viewer.res.write(bytes);
-    else setTimeout(() => viewer.res.write(bytes), viewer.due - now);
+    viewer.line.push({ bytes, due: viewer.due });
+    deliver(viewer);
   };
 
   const onTag = (/** @type {Buffer} */ tag) => {
@@ -156,7 +170,8 @@ export async function startStandIn(options = {}) {
     } else if (path === "/live/main.flv") {
       res.socket?.setNoDelay(true);
       res.writeHead(200, { "content-type": "video/x-flv", "cache-control": "no-store" });
-      const viewer = { res, base: /** @type {number | null} */ (null), due: 0 };
+      /** @type {Viewer} */
+      const viewer = { res, base: null, due: 0, line: [] };
       res.write(Buffer.from([0x46, 0x4c, 0x56, 1, (audio ? 4 : 0) | (video ? 1 : 0), 0, 0, 0, 9, 0, 0, 0, 0]));
       for (const header of [videoHeader, audioHeader]) if (header) res.write(stamped(header, 0));
       for (const tag of gop) send(viewer, tag);

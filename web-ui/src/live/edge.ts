@@ -102,6 +102,7 @@ const BURST_PATIENCE_MS = 600;
 const FIRST_LATENESS_MS = 60;
 /** A step of more than this in the stream's time is no late arrival: its clock has jumped. */
 const CLOCK_JUMP_MS = 1400;
+const CLOCK_BACK_MS = 500;
 /** Joining costs the browser a run through the whole cache; how late things came meanwhile says nothing. */
 const SETTLE_MS = 700;
 /** Starved for this long although there is enough in hand: the player is stuck, a seek frees it. */
@@ -140,9 +141,11 @@ export class LiveEdge {
   /** The newest sample of a track now ends at `end`. */
   arrived(now: number, track: Track, end: number): void {
     const before = this.ends.get(track);
-    if (before !== undefined && this.joinedAt !== null && (end < before || end - before > CLOCK_JUMP_MS)) this.forget();
+    if (before !== undefined && this.joinedAt !== null && (before - end > CLOCK_BACK_MS || end - before > CLOCK_JUMP_MS)) this.forget();
     this.firstAt ??= now;
     this.tracks.add(track);
+    // Pictures that are shown out of order step back a little; what was reached stays reached.
+    if (before !== undefined && end <= before && this.joinedAt !== null && this.ends.has(track)) return;
     this.ends.set(track, end);
     if (this.joinedAt === null || before === undefined) return;
     if (now - this.joinedAt < SETTLE_MS) return;

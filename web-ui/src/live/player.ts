@@ -68,8 +68,16 @@ export class Player {
       if (document.hidden) return;
       this.tell({ kind: "wake" });
       this.rejoin();
+      this.roll();
     });
     this.video.addEventListener("error", () => this.tell({ kind: "broken" }));
+    // Headsets, lock screens and calls pause and play too. A browser that rests a hidden tab does not count.
+    this.video.addEventListener("pause", () => {
+      if (!this.paused && !document.hidden) this.tell({ kind: "pause" });
+    });
+    this.video.addEventListener("play", () => {
+      if (this.paused) this.play();
+    });
     this.tell({ kind: "tick" });
   }
 
@@ -246,7 +254,7 @@ export class Player {
   }
 
   private roll(): void {
-    if (this.paused) return;
+    if (this.paused || !this.run?.started) return;
     this.video.play().catch((cause: unknown) => {
       // Browsers that let nothing start by itself: the play button is there.
       if (cause instanceof DOMException && cause.name === "NotAllowedError") this.tell({ kind: "pause" });

@@ -80,12 +80,11 @@ export class VideoPacker {
         },
       };
     });
-    const last = samples[samples.length - 1];
     const payload = samples.flatMap((sample) => sample.units.map((unit) => unit.data));
     return {
       kind: "video",
       bytes: fragment(1, this.sequence++, samples[0]?.dts ?? 0, packed, payload),
-      end: last ? last.dts + last.cts + Math.round(this.step) : null,
+      end: Math.max(...samples.map((sample) => sample.dts + sample.cts)) + Math.round(this.step),
       keyframe: samples.reduce<number | null>((at, sample) => (sample.isKeyframe ? sample.dts + sample.cts : at), null),
     };
   }
