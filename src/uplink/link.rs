@@ -107,16 +107,31 @@ impl Link {
         figures: &Figures,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Ended, LinkError> {
-        let mut cargo = Cargo::new(reader);
-        let mut stall = Stall::new(STALL_PATIENCE);
-        let mut tally = Tally::default();
-        let media_from = self.written;
+        let mut trip = Trip {
+            cargo: Cargo::new(reader),
+            stall: Stall::new(STALL_PATIENCE),
+            tally: Tally::default(),
+            media_from: self.written,
+        };
+        let ended = self.pump(&mut trip, reader, figures, stop).await;
+        // What went since the last sample counts too.
+        let _ = self.sample(&mut trip, reader, figures);
+        ended
+    }
+
+    async fn pump(
+        &mut self,
+        trip: &mut Trip,
+        reader: &mut Reader,
+        figures: &Figures,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Ended, LinkError> {
         let mut samples = interval(SAMPLE_EVERY);
         samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stream_over = false;
         loop {
             while !stream_over && self.session.output().len() < OUTPUT_BYTES_FULL {
-                match cargo.load(reader, &mut self.session) {
+                match trip.cargo.load(reader, &mut self.session) {
                     Ok(Loaded::Something) => {}
                     Ok(Loaded::Nothing) => break,
                     Ok(Loaded::StreamOver) => stream_over = true,
@@ -127,15 +142,9 @@ impl Link {
             if stream_over && waiting == 0 {
                 return Ok(Ended::StreamOver);
             }
-            let interest =
-                if waiting > 0 { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             tokio::select! {
-                changed = stop.changed() => {
-                    if changed.is_err() || *stop.borrow() {
-                        return Ok(Ended::Asked);
-                    }
-                }
-                ready = self.socket.ready(interest) => {
+                () = asked(stop) => return Ok(Ended::Asked),
+                ready = self.socket.ready(interest(waiting)) => {
                     let ready = ready.map_err(|cause| self.broken(cause))?;
                     if ready.is_readable() {
                         self.read_some()?;
@@ -146,20 +155,26 @@ impl Link {
                 }
                 () = reader.wait(), if !stream_over && waiting < OUTPUT_BYTES_FULL => {}
                 _ = samples.tick() => {
-                    let info = TcpInfo::of(&self.socket).map_err(|cause| self.broken(cause))?;
-                    let behind = reader.lag().span;
-                    figures.sample(&mut tally, self.written, &info, behind, cargo.left_out());
-                    if info.bytes_acked > media_from {
-                        figures.enter(State::Live);
-                    }
-                    let owed = self.written.saturating_sub(info.bytes_acked) + waiting as u64;
-                    let event = stall::Event::Sampled { acked_bytes: info.bytes_acked, owed_bytes: owed };
-                    if let Some(stall::Action::GiveUp { silent }) = stall.handle(clock::now(), event).pop() {
+                    let info = self.sample(trip, reader, figures)?;
+                    let owed_bytes = self.written.saturating_sub(info.bytes_acked) + waiting as u64;
+                    let event = stall::Event::Sampled { acked_bytes: info.bytes_acked, owed_bytes };
+                    if let Some(stall::Action::GiveUp { silent }) = trip.stall.handle(clock::now(), event).pop() {
                         return Err(LinkError::Stalled { host: self.host.clone(), silent });
                     }
                 }
             }
         }
+    }
+
+    /// Asks the kernel what arrived, and tells it.
+    fn sample(&self, trip: &mut Trip, reader: &Reader, figures: &Figures) -> Result<TcpInfo, LinkError> {
+        let info = TcpInfo::of(&self.socket).map_err(|cause| self.broken(cause))?;
+        let (behind, left_out) = (reader.lag().span, trip.cargo.left_out());
+        figures.sample(&mut trip.tally, self.written, &info, behind, left_out);
+        if info.bytes_acked > trip.media_from {
+            figures.enter(State::Live);
+        }
+        Ok(info)
     }
 
     /// Says good-bye and hangs up, within a bounded time.
@@ -192,12 +207,8 @@ impl Link {
     async fn advance_past(&mut self, phase: Phase, step: Step, limit: Duration) -> Result<(), LinkError> {
         let advance = async {
             while self.session.phase() <= phase {
-                let interest = if self.session.output().is_empty() {
-                    Interest::READABLE
-                } else {
-                    Interest::READABLE | Interest::WRITABLE
-                };
-                let ready = self.socket.ready(interest).await.map_err(|cause| self.broken(cause))?;
+                let waiting = self.session.output().len();
+                let ready = self.socket.ready(interest(waiting)).await.map_err(|cause| self.broken(cause))?;
                 if ready.is_writable() {
                     self.write_some()?;
                 }
@@ -254,6 +265,15 @@ impl Link {
     fn broken_session(&self, cause: SessionError) -> LinkError {
         LinkError::Session { host: self.host.clone(), field: self.field, cause }
     }
+}
+
+/// What one stretch of carrying keeps.
+struct Trip {
+    cargo: Cargo,
+    stall: Stall,
+    tally: Tally,
+    /// Bytes written before the first media: acknowledged beyond, the line is live.
+    media_from: u64,
 }
 
 /// What came of asking the reader.
@@ -332,6 +352,16 @@ impl Cargo {
             info!(left_out = self.left_out(), "the line has caught up");
         }
     }
+}
+
+/// Returns once the output shall stop, or nobody is left to say so.
+pub(super) async fn asked(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// What to wait for on a socket with so many bytes to be written.
+fn interest(waiting: usize) -> Interest {
+    if waiting > 0 { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
 }
 
 fn tag_type(kind: TagKind) -> TagType {

@@ -13,12 +13,15 @@ use crate::config::schema::Output;
 use crate::hub::{Channel, Reader, Start};
 
 use super::error::LinkError;
-use super::link::{Ended, Link};
+use super::link::{Ended, Link, asked};
 use super::status::{Figures, State};
 
 /// Waits between tries. The show goes on while we wait, so the longest is short.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(4);
+
+/// A line that lived this long starts over with the shortest wait.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// The same failure is told again after this long.
 const SAME_FAILURE_LOG_EVERY: Duration = Duration::from_secs(600);
@@ -87,8 +90,7 @@ impl Life {
                 }
                 Err(failure) => failure,
             };
-            // Only media that arrived is success: a server that takes us in and throws us out is not.
-            if self.figures.get().state == State::Live {
+            if self.was_steady() {
                 self.backoff.reset();
                 self.last_words = None;
             }
@@ -109,6 +111,13 @@ impl Life {
             () = reader.wait() => self.channel.is_closed().then_some(Ended::StreamOver),
             () = asked(stop) => Some(Ended::Asked),
         }
+    }
+
+    /// Only media that arrived for a while is success: a server that takes us in, and throws us out after the
+    /// first pictures, shall not be asked four times a second.
+    fn was_steady(&self) -> bool {
+        let status = self.figures.get();
+        status.state == State::Live && clock::now().saturating_duration_since(status.since) >= STEADY_AFTER
     }
 
     /// A reader at the newest GOP, or at the next one while the source is silent: a far end that cut us off for
@@ -136,10 +145,4 @@ impl Life {
         self.figures.failed(words.clone());
         self.last_words = Some(words);
     }
-}
-
-/// Returns once the output shall stop.
-async fn asked(stop: &mut watch::Receiver<bool>) {
-    // An error means that the handle is gone: the same.
-    let _ = stop.wait_for(|stop| *stop).await;
 }

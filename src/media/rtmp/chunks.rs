@@ -144,6 +144,12 @@ impl ChunkReader {
         }
     }
 
+    /// Bytes of unfinished messages and unread chunks that are kept.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer.len() + self.streams.iter().map(|stream| stream.partial.capacity()).sum::<usize>()
+    }
+
     fn pull_chunk(&mut self) -> Result<Chunk, ChunkError> {
         let mut fields = Fields(&self.buffer);
         let Some((format, id)) = fields.basic_header() else { return Ok(Chunk::NotAllThere) };

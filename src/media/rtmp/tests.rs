@@ -304,12 +304,22 @@ proptest! {
     fn arbitrary_chunks_never_panic_and_stay_within_their_bounds(
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..8, Just(0xC4), Just(0xFF)], 0..3_000),
         chunk in 1u32..5_000,
+        piece in 1usize..3_000,
     ) {
-        let mut reader = ChunkReader::new(BOUNDS);
+        let bounds = Bounds { message_bytes_max: 500, streams_max: 8, assembly_bytes_max: 600 };
+        let mut reader = ChunkReader::new(bounds);
         reader.set_chunk_size(chunk).unwrap();
-        reader.push(&bytes);
-        while let Ok(Some(message)) = reader.pull() {
-            prop_assert!(message.payload.len() <= BOUNDS.message_bytes_max);
+        for piece in bytes.chunks(piece) {
+            reader.push(piece);
+            loop {
+                match reader.pull() {
+                    Ok(Some(message)) => prop_assert!(message.payload.len() <= bounds.message_bytes_max),
+                    Ok(None) => break,
+                    Err(_) => return Ok(()),
+                }
+            }
+            // One chunk with the longest header, and the messages in assembly, with a buffer's room to grow.
+            prop_assert!(reader.held_bytes() <= 18 + 500 + 2 * (600 + 500), "{}", reader.held_bytes());
         }
     }
 
