@@ -63,6 +63,12 @@ impl AudioTrack {
         })
     }
 
+    /// The source is up again.
+    pub(super) fn begin(&mut self) {
+        self.drift.begin();
+        self.cut = 0;
+    }
+
     pub(super) fn config(&self) -> &AudioConfig {
         &self.config
     }
@@ -140,7 +146,7 @@ impl AudioTrack {
             }
             Advice::Jump => {
                 tracing::info!(gap_ms = ahead.millis(), "sound begins again");
-                self.jump_to(sound.at - origin, sink)?;
+                self.jump_to(sound.at, origin, sink)?;
             }
         }
         Ok(())
@@ -151,14 +157,19 @@ impl AudioTrack {
         self.right.resize(self.right.len() + samples, 0.0);
     }
 
-    /// The next sample is the one captured `since` after the origin. Frames stay on their grid of 1,024: what
-    /// waits is filled up and sent, and the first frame behind the hole begins with a little silence.
-    fn jump_to(&mut self, since: Ticks, sink: &mut dyn FnMut(Packet)) -> Result<(), CodecError> {
+    /// The next sample is the one captured at `at`. Frames stay on their grid of 1,024: what waits is filled up
+    /// and sent, and the first frame behind the hole begins with a little silence. A clock that began anew gets a
+    /// new grid.
+    fn jump_to(&mut self, at: Ticks, origin: Ticks, sink: &mut dyn FnMut(Packet)) -> Result<(), CodecError> {
         let frame = self.encoder.frame_samples().max(1);
         self.silence(self.left.len().next_multiple_of(frame) - self.left.len());
         self.encode_whole_frames(sink)?;
-        let target = (since.seconds() * f64::from(SAMPLE_RATE)) as i64;
-        let ahead = (target - self.next).max(0);
+        let target = ((at - origin).seconds() * f64::from(SAMPLE_RATE)) as i64;
+        if target < self.next {
+            self.origin = Some(at - Ticks::from_units(self.next, SAMPLE_RATE));
+            return Ok(());
+        }
+        let ahead = target - self.next;
         self.next += ahead - ahead % frame as i64;
         self.silence(ahead as usize % frame);
         Ok(())

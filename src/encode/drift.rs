@@ -22,7 +22,7 @@ const BEND_MAX: f64 = 0.002;
 const HARD: f64 = 0.100;
 /// For so many pieces in a row, because one late stamp is a busy moment and no hole.
 const HARD_PIECES: u32 = 3;
-/// From here on there is no silence to be made up: time itself jumps.
+/// From here on there is no silence to be made up, nor sound to be cut: time itself jumps, or its clock began anew.
 const JUMP: f64 = 1.0;
 
 /// What to do with the next piece of sound.
@@ -49,23 +49,26 @@ pub(super) struct Drift {
     /// What the loop has learned of the card's crystal, in parts of one.
     learned: f64,
     hard_pieces: u32,
+    /// The source began again: its first stamp is believed at once.
+    fresh: bool,
 }
 
 impl Drift {
     /// Takes one piece of sound of length `span`, whose stamp lies `ahead` of where the encoded sound stands.
     pub(super) fn observe(&mut self, ahead: Ticks, span: Ticks) -> Advice {
         let (error, span) = (ahead.seconds(), span.seconds().clamp(0.0, 1.0));
-        if error > JUMP {
-            self.restart();
-            return Advice::Jump;
-        }
+        let fresh = std::mem::take(&mut self.fresh);
         if error.abs() > HARD {
             self.hard_pieces += 1;
-            if self.hard_pieces >= HARD_PIECES {
-                self.restart();
-                return if error > 0.0 { Advice::Fill(ahead) } else { Advice::Cut(Ticks(-ahead.0)) };
+            if self.hard_pieces < HARD_PIECES && !fresh {
+                return Advice::Bend { ppm: self.ppm() };
             }
-            return Advice::Bend { ppm: self.ppm() };
+            self.restart();
+            return match error {
+                error if error.abs() > JUMP => Advice::Jump,
+                error if error > 0.0 => Advice::Fill(ahead),
+                _ => Advice::Cut(Ticks(-ahead.0)),
+            };
         }
         self.hard_pieces = 0;
         let smoothed = self.smoothed.map_or(error, |old| old + (error - old) * (span / SMOOTHING).min(1.0));
@@ -75,6 +78,12 @@ impl Drift {
             self.learned = (self.learned + smoothed * INTEGRAL * span).clamp(-BEND_MAX / 2.0, BEND_MAX / 2.0);
         }
         Advice::Bend { ppm: self.ppm() }
+    }
+
+    /// The source began again.
+    pub(super) fn begin(&mut self) {
+        self.restart();
+        self.fresh = true;
     }
 
     /// The smoothed difference: positive where the stamps are ahead.
@@ -161,7 +170,23 @@ mod tests {
             drift.observe(Ticks::from_millis(-400), piece);
         }
         assert_eq!(drift.observe(Ticks::from_millis(-400), piece), Advice::Cut(Ticks::from_millis(400)));
+        for _ in 0..2 {
+            drift.observe(Ticks::from_millis(5_000), piece);
+        }
         assert_eq!(drift.observe(Ticks::from_millis(5_000), piece), Advice::Jump);
+    }
+
+    #[test]
+    fn the_first_stamp_of_a_source_that_came_back_is_believed_at_once() {
+        let mut drift = Drift::default();
+        let piece = Ticks::from_millis(20);
+        drift.observe(Ticks(0), piece);
+        for ahead in [5_000, -5_000] {
+            drift.begin();
+            assert_eq!(drift.observe(Ticks::from_millis(ahead), piece), Advice::Jump);
+        }
+        drift.begin();
+        assert_eq!(drift.observe(Ticks::from_millis(300), piece), Advice::Fill(Ticks::from_millis(300)));
     }
 
     #[test]

@@ -156,8 +156,14 @@ pub(super) struct Gop {
 
 impl Gop {
     pub(super) fn new(length: Duration, fps: FrameRate) -> Gop {
-        let half = (Ticks::PER_SECOND as f64 / fps.per_second() / 2.0) as i64;
-        Gop { length: Ticks::from(length), tolerance: Ticks(half), last: None }
+        let mut gop = Gop { length: Ticks::from(length), tolerance: Ticks::ZERO, last: None };
+        gop.set_rate(fps);
+        gop
+    }
+
+    /// The source's rate turned out to be another.
+    pub(super) fn set_rate(&mut self, fps: FrameRate) {
+        self.tolerance = Ticks((Ticks::PER_SECOND as f64 / fps.per_second() / 2.0) as i64);
     }
 
     /// Whether the picture captured at `at` is due to be a keyframe.

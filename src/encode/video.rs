@@ -34,6 +34,9 @@ const LOAD_MAX: f64 = 0.85;
 /// For so many checks in a row: a busy second is none.
 const SLOW_CHECKS_MAX: u32 = 3;
 
+/// Another rate than the nominal one is believed after so many checks in a row.
+const ODD_CHECKS_MAX: u32 = 3;
+
 /// An encoder at work.
 struct Opened {
     codec: Box<dyn VideoCodec>,
@@ -73,6 +76,13 @@ pub(super) struct VideoTrack {
     gop: Gop,
     wants_keyframe: bool,
     reopen: bool,
+    /// The rate that two pictures told may be corrected once for each start of the source: a camera's first
+    /// pictures are often irregular. Not more often, or one that slows down in the dark would be announced anew
+    /// with each cloud.
+    may_revise_rate: bool,
+    /// Checks in a row that saw another rate.
+    odd_checks: u32,
+    last_at: Option<Ticks>,
     haste: usize,
     last_keyframe: Option<Ticks>,
     preparer: Preparer,
@@ -106,6 +116,9 @@ impl VideoTrack {
             gop: Gop::new(stream.gop, fps.unwrap_or(FrameRate::whole(30))),
             wants_keyframe: false,
             reopen: false,
+            may_revise_rate: fps.is_none(),
+            odd_checks: 0,
+            last_at: None,
             haste: 0,
             last_keyframe: None,
             preparer: Preparer::new(cores().min(4)),
@@ -120,8 +133,9 @@ impl VideoTrack {
     pub(super) fn begin(&mut self, sink: &mut dyn FnMut(Event)) {
         self.pace = Pace::new(self.fps);
         self.held = None;
-        self.nominal = self.fps;
         self.gop.reset();
+        self.may_revise_rate = self.fps.is_none();
+        self.odd_checks = 0;
         if let (Some(_), Some(config)) = (&self.opened, &self.config) {
             sink(Event::Video(config.clone()));
         }
@@ -231,6 +245,11 @@ impl VideoTrack {
             self.status.frames_dropped += 1;
             return;
         }
+        if self.last_at.is_some_and(|last| frame.at <= last) {
+            // A source whose clock began anew is another source to the encoder, which knows only rising times.
+            self.opened = None;
+        }
+        self.last_at = Some(frame.at);
         // Each encoder may refuse once; the last one is asked again later.
         for _ in 0..=self.kinds.len() {
             if !self.is_ready(size, colour, frame) {
@@ -271,9 +290,7 @@ impl VideoTrack {
         let fps = self.nominal.unwrap_or(FrameRate::whole(30));
         let bitrate = self.bitrate.unwrap_or_else(|| default_bitrate(size, fps));
         let wish = Wish { size, fps, bitrate, gop: self.gop_length, colour, haste: self.haste };
-        let changed = |opened: &Opened| {
-            (opened.wish.size, opened.wish.fps, opened.wish.colour) != (wish.size, wish.fps, wish.colour)
-        };
+        let changed = |opened: &Opened| (opened.wish.size, opened.wish.colour) != (wish.size, wish.colour);
         if self.opened.as_ref().is_some_and(changed) || (self.reopen && self.gop.due(frame.at)) {
             self.opened = None;
             self.reopen = false;
@@ -394,7 +411,23 @@ impl VideoTrack {
                 self.reopen = true;
             }
         }
+        self.revise_rate();
         self.follow_rate();
+    }
+
+    fn revise_rate(&mut self) {
+        let (Some(rate), Some(nominal)) = (self.pace.rate(), self.nominal) else { return };
+        let odd = (rate / nominal.per_second()).ln().abs() > 0.08;
+        self.odd_checks = if odd && self.may_revise_rate { self.odd_checks + 1 } else { 0 };
+        if self.odd_checks >= ODD_CHECKS_MAX {
+            self.odd_checks = 0;
+            self.may_revise_rate = false;
+            let revised = common_rate(Ticks((Ticks::PER_SECOND as f64 / rate) as i64));
+            tracing::info!(%nominal, %revised, "the source is at another rate than its first pictures told");
+            self.nominal = Some(revised);
+            self.gop.set_rate(revised);
+            self.reopen = true;
+        }
     }
 
     /// Encoders reckon with the nominal rate, because knowing each picture's real duration would cost a picture

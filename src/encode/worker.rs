@@ -236,7 +236,8 @@ impl<O: FnMut(Media)> Worker<O> {
                 }
             }
         }
-        if let Some(track) = &self.audio {
+        if let Some(track) = &mut self.audio {
+            track.begin();
             events.handle(Event::Audio(track.config().clone()));
         }
     }

@@ -343,6 +343,33 @@ fn a_camera_that_slows_down_keeps_its_bitrate_and_its_gop() {
 }
 
 #[test]
+fn the_rate_that_irregular_first_pictures_told_is_corrected_once() {
+    let mut track = track(&Stream { fps: None, bitrate: None, ..stream() });
+    // The second picture comes two frame times late, as cameras do; then 30 fps; later the light goes out.
+    let at = |number: u32| match number {
+        0 => 0,
+        1..300 => i64::from(number + 2) * 3_000,
+        _ => 302 * 3_000 + i64::from(number - 300) * 9_000,
+    };
+    let frames = (0..400).map(|number| Frame { at: Ticks(at(number)), ..i420(SIZE, number) });
+    let out = encode(&mut track, frames);
+    assert_eq!(out.packets.len(), 400);
+    let rates: Vec<_> = out.configs.iter().map(|config| config.fps).collect();
+    assert_eq!(rates, [Some(FrameRate::whole(10)), Some(FrameRate::whole(30))]);
+    assert!(out.configs[1].bitrate > out.configs[0].bitrate, "the default bitrate follows");
+}
+
+#[test]
+fn a_source_whose_clock_began_anew_begins_with_a_keyframe_and_goes_on() {
+    let mut track = track(&stream());
+    encode(&mut track, (100..110).map(|number| i420(SIZE, number)));
+    track.begin(&mut |_| {});
+    let out = encode(&mut track, (0..10).map(|number| i420(SIZE, number)));
+    assert_eq!(out.packets.len(), 10);
+    assert!(out.packets[0].keyframe && !out.packets[1].keyframe);
+}
+
+#[test]
 fn damaged_pictures_are_dropped_and_counted_and_the_next_good_one_goes_on() {
     let mut track = track(&stream());
     let good = |number| repacked(PixelFormat::Mjpeg, SIZE, number);
