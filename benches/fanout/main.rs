@@ -1,0 +1,171 @@
+//! What a viewer costs, against the floor: a bare `write()` for each tag and viewer.
+//!
+//! ```text
+//!   core 0: one server, a process of its own            core 1: this process
+//!     floor     one thread, one write() per tag, viewer    N viewers on one epoll, woken by the clock
+//!     footlight hub and HTTP server, nothing held back     (never by the server, which would pay for it)
+//!     merged    the same with merge = "100ms"
+//! ```
+//! All carry the same stream, 1080p30 at 4 Mbit/s with AAC at 128 kbit/s, a GOP of 2 s. They take turns, and
+//! medians are compared, so that a busy machine disturbs all alike. Repeat: `cargo bench --bench fanout`
+//! (`-- --quick` for a first look, `-- cpu`, `-- delay`, `-- join`, `-- memory` for a part).
+//!
+//! Delay is read from the kernel's receive time stamps, not from when this process got to look.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(unreachable_pub, missing_docs, reason = "a program of its own")]
+
+mod contender;
+mod crowd;
+mod floor;
+mod server;
+mod stream;
+
+use std::time::Duration;
+
+use contender::{Contender, Kind};
+use crowd::{Crowd, Reading};
+
+/// The load's core; servers run on core 0.
+const LOAD_CORE: usize = 1;
+
+struct Plan {
+    rounds: usize,
+    window: Duration,
+    settle: Duration,
+    crowds: Vec<usize>,
+    joins: usize,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    if let Some(at) = arguments.iter().position(|argument| argument == contender::SERVE) {
+        return contender::be(&arguments[at + 1]);
+    }
+    let plan = if has("--quick") {
+        Plan { rounds: 1, window: secs(4), settle: secs(2), crowds: vec![200], joins: 30 }
+    } else {
+        Plan { rounds: 3, window: secs(8), settle: secs(3), crowds: vec![50, 200, 500], joins: 100 }
+    };
+    let parts = ["cpu", "delay", "join", "memory"];
+    let all = !parts.iter().any(|part| has(part));
+    contender::pin(LOAD_CORE);
+    println!("repeat: cargo bench --bench fanout{}", if has("--quick") { " -- --quick" } else { "" });
+    if all || has("cpu") {
+        cpu(&plan);
+    }
+    if all || has("delay") {
+        delay(&plan);
+    }
+    if all || has("join") {
+        join(&plan);
+    }
+    if all || has("memory") {
+        memory(&plan);
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn cpu(plan: &Plan) {
+    println!("\nCPU seconds per Gbit delivered (median of {} rounds; ratio to the floor of the same round)", plan.rounds);
+    println!("{:>8} {:>9} {:>11} {:>7} {:>11} {:>7}", "viewers", "floor", "footlight", "ratio", "merge 100ms", "ratio");
+    for &viewers in &plan.crowds {
+        let rounds: Vec<[f64; 3]> = (0..plan.rounds)
+            .map(|_| [Kind::Floor, Kind::Footlight, Kind::Merged].map(|kind| cpu_per_gbit(kind, viewers, plan)))
+            .collect();
+        let of = |pick: &dyn Fn(&[f64; 3]) -> f64| median(rounds.iter().map(pick).collect());
+        println!(
+            "{viewers:>8} {:>9.4} {:>11.4} {:>7.2} {:>11.4} {:>7.2}",
+            of(&|round| round[0]),
+            of(&|round| round[1]),
+            of(&|round| round[1] / round[0]),
+            of(&|round| round[2]),
+            of(&|round| round[2] / round[0]),
+        );
+    }
+}
+
+fn cpu_per_gbit(kind: Kind, viewers: usize, plan: &Plan) -> f64 {
+    let contender = Contender::start(kind);
+    let mut crowd = Crowd::new(contender.address());
+    crowd.add(viewers, Reading::Discarded);
+    crowd.run(plan.settle);
+    let (cpu, bytes) = (contender.cpu_seconds(), crowd.bytes());
+    let elapsed = crowd.run(plan.window);
+    let (cpu, bytes) = (contender.cpu_seconds() - cpu, crowd.bytes() - bytes);
+    assert_eq!(crowd.open(), viewers, "{kind:?} lost viewers");
+    let share = bytes as f64 / (stream::BYTES_PER_SECOND * elapsed.as_secs_f64() * viewers as f64);
+    assert!((0.9..1.1).contains(&share), "{kind:?} delivered {share:.2} of the stream to {viewers} viewers");
+    cpu / (bytes as f64 * 8e-9)
+}
+
+fn delay(plan: &Plan) {
+    println!("\nRelay delay of pictures, published -> in the viewer's socket, ms");
+    println!("{:>8} {:>10} {:>7} {:>7} {:>7} {:>7}", "viewers", "server", "p50", "p90", "p99", "max");
+    for &viewers in &plan.crowds {
+        for kind in [Kind::Floor, Kind::Footlight] {
+            let contender = Contender::start(kind);
+            let mut crowd = Crowd::new(contender.address());
+            crowd.add(viewers, Reading::Timed);
+            crowd.run(plan.settle);
+            crowd.take_delays();
+            crowd.run(plan.window);
+            let mut delays = crowd.take_delays();
+            let [p50, p90, p99, max] = quantiles(&mut delays);
+            println!("{viewers:>8} {:>10} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}", format!("{kind:?}"));
+        }
+    }
+}
+
+fn join(plan: &Plan) {
+    println!("\nJoining, connect -> the first keyframe complete in the viewer's socket, ms");
+    println!("{:>8} {:>7} {:>7} {:>7} {:>7}", "beside", "p50", "p90", "p99", "max");
+    for &viewers in &plan.crowds {
+        let contender = Contender::start(Kind::Footlight);
+        let mut crowd = Crowd::new(contender.address());
+        crowd.add(viewers, Reading::Discarded);
+        crowd.run(plan.settle);
+        for _ in 0..plan.joins {
+            crowd.add(1, Reading::Joining);
+            crowd.run(Duration::from_millis(37));
+        }
+        crowd.run(secs(1));
+        let mut joins = crowd.take_joins();
+        assert_eq!(joins.len(), plan.joins);
+        let [p50, p90, p99, max] = quantiles(&mut joins);
+        println!("{viewers:>8} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}");
+    }
+}
+
+fn memory(plan: &Plan) {
+    println!("\nMemory of the server's process, KiB");
+    println!("{:>8} {:>10} {:>10} {:>12}", "viewers", "before", "with", "each viewer");
+    for &viewers in &plan.crowds {
+        let contender = Contender::start(Kind::Footlight);
+        let mut crowd = Crowd::new(contender.address());
+        // What the first few cost is the server's own, and the stream's GOPs fill up meanwhile.
+        crowd.add(5, Reading::Discarded);
+        crowd.run(secs(12));
+        let before = contender.resident_kib();
+        crowd.add(viewers, Reading::Discarded);
+        crowd.run(plan.settle + plan.window);
+        let with = contender.resident_kib();
+        println!("{viewers:>8} {before:>10} {with:>10} {:>12.1}", (with as f64 - before as f64) / viewers as f64);
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn quantiles(values: &mut [f64]) -> [f64; 4] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.9, 0.99, 1.0].map(|share| {
+        let at = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len().max(1)) - 1;
+        values.get(at).copied().unwrap_or(f64::NAN)
+    })
+}
