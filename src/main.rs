@@ -6,12 +6,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use footlight::base::exit;
-use footlight::{app, config};
+use footlight::{
+    app::{self, logging},
+    config,
+};
 
 /// What every exit code means, at the end of `--help`.
 const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while running; 2 the configuration or the \
                           command line is wrong; 3 the machine does not give what is asked for (the address \
-                          is taken, the data folder cannot be written).";
+                          is taken, the data folder cannot be written); 130 and 143 a second \
+                          signal cut the stop short.";
 
 /// A streaming appliance for live commerce: captures, encodes, serves the LAN and pushes to the cloud.
 #[derive(Debug, Parser)]
@@ -28,6 +32,9 @@ enum Command {
         /// The configuration [default: $FOOTLIGHT_CONFIG, else /etc/footlight/footlight.toml, else none]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// How the log on standard error is written; $FOOTLIGHT_LOG sets its level (debug, footlight::uplink=debug)
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+        log_format: logging::Format,
     },
     /// Tells everything that is wrong with a configuration, or what it would run.
     Check {
@@ -43,14 +50,19 @@ enum Command {
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     ExitCode::from(match command {
-        Command::Run { config } => run(config.as_deref()),
+        Command::Run { config, log_format } => run(config.as_deref(), log_format),
         Command::Check { file, config } => check(file.or(config).as_deref()),
     })
 }
 
-fn run(path: Option<&std::path::Path>) -> u8 {
-    match config::load(path, &environment()) {
-        Ok(loaded) => app::run(loaded),
+fn run(path: Option<&std::path::Path>, log_format: logging::Format) -> u8 {
+    let environment = environment();
+    let reread = || config::load(path, &environment);
+    match reread() {
+        Ok(loaded) => {
+            logging::start(log_format);
+            app::run(loaded, &reread)
+        }
         Err(problems) => {
             say(&mut std::io::stderr(), &format!("{problems}\n"));
             exit::CONFIGURATION

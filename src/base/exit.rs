@@ -11,3 +11,8 @@ pub const CONFIGURATION: u8 = 2;
 /// The machine does not give what the configuration asks for: the address is taken, the data folder cannot
 /// be written.
 pub const ENVIRONMENT: u8 = 3;
+
+/// A second signal cut the stop short: what the shell shows for a process that the signal killed.
+pub const fn by_signal(signal: i32) -> i32 {
+    128 + signal
+}
