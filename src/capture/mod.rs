@@ -14,15 +14,20 @@
 //! another. This room never encodes; what already is H.264 or AAC it hands on untouched when nothing asks for a change.
 
 mod camera;
+mod decode;
+mod ffi;
 mod file;
 mod outlet;
 mod pacer;
+mod pass;
 mod pattern;
 pub mod policy;
 mod source;
 mod status;
 mod stop;
 mod tone;
+mod v4l2;
 
 pub use camera::{Camera, Cameras};
 pub use status::{CameraState, CameraStatus};
+pub use v4l2::{CameraDevice, CameraMode, devices, table};

@@ -12,6 +12,7 @@ use super::outlet::Outlet;
 use super::pattern;
 use super::policy::Patience;
 use super::stop::Stopped;
+use super::v4l2;
 
 /// Why a source ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub(super) fn run(stream: &Stream, outlet: &mut Outlet) -> Run {
     match &stream.video {
         VideoSource::Pattern => pattern::run(stream, outlet),
         VideoSource::File(path) => file::run(stream, path, outlet),
-        VideoSource::V4l2(_) => Err(SourceError::Failed("this kind of source is not built yet".to_owned())),
+        VideoSource::V4l2(named) => v4l2::run(stream, named, outlet),
     }
 }
 
@@ -47,7 +48,8 @@ pub(super) fn run(stream: &Stream, outlet: &mut Outlet) -> Run {
 pub(super) fn fingerprint(stream: &Stream) -> Option<u64> {
     match &stream.video {
         VideoSource::Pattern => None,
-        VideoSource::File(path) | VideoSource::V4l2(path) => file_fingerprint(path),
+        VideoSource::File(path) => file_fingerprint(path),
+        VideoSource::V4l2(named) => v4l2::fingerprint(named),
     }
 }
 
@@ -61,8 +63,13 @@ pub(super) fn patience(stream: &Stream) -> Patience {
         // A long clip's index on a slow card.
         VideoSource::File(_) => Duration::from_secs(10),
     };
-    // A camera in the dark may halve its rate twice, and is alive all the same.
-    let stall = (frame * 10).max(Duration::from_secs(1));
+    let stall = match &stream.video {
+        // The clip itself may stand still; its own time tells, and the thread is not stuck.
+        VideoSource::File(_) => Duration::from_secs(15),
+        VideoSource::Pattern => (frame * 10).max(Duration::from_secs(1)),
+        // A camera in the dark may halve its rate more than once, and is alive all the same.
+        VideoSource::V4l2(_) => (frame * 10).max(Duration::from_secs(2)),
+    };
     Patience { start: start.max(frame * 10), stall }
 }
 
@@ -70,7 +77,8 @@ fn frame_time(rate: FrameRate) -> Duration {
     Duration::from_secs_f64((1.0 / rate.per_second()).clamp(0.001, 60.0))
 }
 
-fn file_fingerprint(path: &Path) -> Option<u64> {
+/// The same for one file or node.
+pub(super) fn file_fingerprint(path: &Path) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::os::unix::fs::MetadataExt;
 

@@ -94,6 +94,11 @@ impl Figures {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A picture was copied so that the driver keeps enough buffers.
+    pub(super) fn note_copied(&self) {
+        self.copied.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The source is started once more.
     pub(super) fn note_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);

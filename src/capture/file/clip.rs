@@ -8,9 +8,10 @@ use ffmpeg::codec::{Id, Parameters};
 use ffmpeg::{Packet, Rational, format, media};
 
 use crate::base::ticks::Ticks;
-use crate::base::units::{FrameRate, PictureSize};
+use crate::base::units::FrameRate;
 
-use super::ffi::{self, Header};
+use super::super::decode::ticks;
+use super::super::ffi::{self, Header};
 use super::merge::Merge;
 
 /// After this many errors in a row a pass counts as ended: the rest of the file is rubbish.
@@ -196,13 +197,6 @@ impl Clip {
     }
 }
 
-/// A stream's time in the house's.
-pub(super) fn ticks(value: i64, base: Rational) -> Ticks {
-    let denominator = i128::from(base.denominator()).max(1);
-    let exact = i128::from(value) * i128::from(base.numerator()) * i128::from(Ticks::PER_SECOND);
-    Ticks(exact.div_euclid(denominator).clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
-}
-
 impl Track {
     pub(super) fn time_base(&self) -> Rational {
         self.time_base
@@ -273,9 +267,4 @@ fn frame_rate(rate: Rational) -> Option<FrameRate> {
     let (num, den) = (u32::try_from(rate.numerator()).ok()?, u32::try_from(rate.denominator()).ok()?);
     let rate = FrameRate { num, den };
     (num > 0 && den > 0 && (0.1..=1_000.0).contains(&rate.per_second())).then_some(rate)
-}
-
-/// A picture's size with even sides, as 4:2:0 needs it.
-pub(super) fn even(width: u32, height: u32) -> PictureSize {
-    PictureSize { width: (width & !1).max(2), height: (height & !1).max(2) }
 }

@@ -19,16 +19,14 @@ use crate::media::packet::{Packet, Track};
 
 use super::outlet::Outlet;
 use super::source::{self, Run, SourceError};
+use super::{decode, pass};
 use clip::{Clip, Piece};
 use queue::{Queue, Ready};
 use seam::Seam;
 use sound::SoundTrack;
 
 mod clip;
-mod decode;
-mod ffi;
 mod merge;
-mod pass;
 mod queue;
 mod seam;
 mod sound;
@@ -105,8 +103,12 @@ impl Player {
             EncoderChoice::Auto => unchanged,
             EncoderChoice::Named(_) => false,
         };
-        let pictures = if passes && pass::is_picture_fit(&clip.picture) {
-            Pictures::Pass(pass::Pictures::new(&clip.picture, clip.rate))
+        let pictures = if passes && pass::is_picture_fit(clip.picture.codec) {
+            Pictures::Pass(pass::Pictures::new(
+                &clip.picture.header.extradata,
+                clip.picture.header.bitrate,
+                clip.rate,
+            ))
         } else if stream.encoder == EncoderChoice::Copy {
             return Err(format!(
                 "encoder = \"copy\" needs H.264, and the file {} holds {}; use encoder = \"auto\"",
@@ -114,7 +116,7 @@ impl Player {
                 clip.picture.codec_name()
             ));
         } else {
-            Pictures::Decode(decode::Pictures::open(&clip.picture)?)
+            Pictures::Decode(decode::Pictures::open(&clip.picture.parameters, clip.picture.time_base())?)
         };
         let sound = clip.sound.as_ref().and_then(|track| SoundTrack::open(track, passes));
         Ok(Player {

@@ -7,10 +7,11 @@ use crate::media::aac;
 use crate::media::frame::{Captured, Sound, TrackForm};
 use crate::media::packet::{Packet, Track};
 
+use super::super::{decode, pass};
 use super::clip::{self, Piece};
+use super::plain;
 use super::queue::{Queue, Ready};
 use super::seam::{Seam, SoundLine};
-use super::{decode, pass, plain};
 
 /// Samples in a piece of raw silence at 48 kHz.
 const SILENCE_PIECE: u64 = 960;
@@ -33,11 +34,11 @@ enum Sounds {
 impl SoundTrack {
     /// The clip's sound, from the line's zero on. `None` for sound that this build cannot decode: a clip without its sound is better than none.
     pub(super) fn open(track: &clip::Track, passes: bool) -> Option<SoundTrack> {
-        let passes = passes && pass::is_sound_fit(track);
+        let passes = passes && pass::is_sound_fit(track.codec, &track.header);
         let way = if passes {
-            Sounds::Pass(pass::Sounds::new(track))
+            Sounds::Pass(pass::Sounds::new(&track.header))
         } else {
-            match decode::Sounds::open(track) {
+            match decode::Sounds::open(&track.parameters, track.time_base()) {
                 Ok(sounds) => Sounds::Decode(sounds),
                 Err(words) => {
                     tracing::warn!("{words}; the clip plays without sound");

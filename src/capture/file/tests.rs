@@ -379,8 +379,10 @@ fn the_frames_of_silence_decode_to_silence() {
         );
         let mut clip = Clip::open(&made.path, true).expect("opens");
         let track = clip.sound.take().expect("has sound");
-        let (mut pass, mut decoder) =
-            (pass::Sounds::new(&track), decode::Sounds::open(&track).expect("decodes"));
+        let (mut pass, mut decoder) = (
+            pass::Sounds::new(&track.header),
+            decode::Sounds::open(&track.parameters, track.time_base()).expect("decodes"),
+        );
         let mut heard = Vec::new();
         for _ in 0..4 {
             let (_, frame) = pass.silence().expect("a frame for one or two channels");

@@ -1,4 +1,4 @@
-//! A clip's H.264 and AAC, handed on untouched in the house's packing.
+//! H.264 and AAC of a source, handed on untouched in the house's packing.
 
 use bytes::Bytes;
 use ffmpeg_next as ffmpeg;
@@ -10,7 +10,7 @@ use crate::media::aac::{self, AudioSpecificConfig};
 use crate::media::h26x::{LENGTH_BYTES, ParameterSets};
 use crate::media::packet::{AudioConfig, VideoCodec, VideoConfig};
 
-use super::clip::Track;
+use super::ffi::Header;
 
 /// One AAC-LC frame of silence, mono: a single channel element whose spectrum is empty.
 const SILENCE_MONO: &[u8] = &[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80];
@@ -49,38 +49,38 @@ pub(super) struct Sounds {
 }
 
 /// Whether a track's pictures can be passed at all.
-pub(super) fn is_picture_fit(track: &Track) -> bool {
-    track.codec == Id::H264
+pub(super) fn is_picture_fit(codec: Id) -> bool {
+    codec == Id::H264
 }
 
 /// Whether a track's sound can be passed at all.
-pub(super) fn is_sound_fit(track: &Track) -> bool {
-    let record = &track.header.extradata;
-    track.codec == Id::AAC
-        && track.header.channels <= CHANNELS_MAX
+pub(super) fn is_sound_fit(codec: Id, header: &Header) -> bool {
+    let record = &header.extradata;
+    codec == Id::AAC
+        && header.channels <= CHANNELS_MAX
         && (record.is_empty()
             || AudioSpecificConfig::parse(record).is_ok_and(|config| config.channels <= CHANNELS_MAX))
 }
 
 impl Pictures {
-    pub(super) fn new(track: &Track, fps: Option<FrameRate>) -> Pictures {
-        let record = track.header.extradata.clone();
+    /// Pictures of a track whose container says `record` (empty for none) about them.
+    pub(super) fn new(record: &Bytes, bitrate: u64, fps: Option<FrameRate>) -> Pictures {
         // ISO/IEC 14496-15: a record starts with its version, 1; a start code with 0.
         let is_record = record.first() == Some(&1);
-        let parsed = is_record.then(|| ParameterSets::from_avc_record(&record)).and_then(Result::ok);
+        let parsed = is_record.then(|| ParameterSets::from_avc_record(record)).and_then(Result::ok);
         let (sets, length_bytes) = if let Some((sets, length_bytes)) = parsed {
             (sets, Some(length_bytes))
         } else {
             let mut sets = ParameterSets::new(VideoCodec::H264);
-            sets.take_annexb(&record);
+            sets.take_annexb(record);
             (sets, is_record.then_some(LENGTH_BYTES))
         };
         Pictures {
             sets,
             length_bytes,
-            record: (length_bytes == Some(LENGTH_BYTES)).then_some(record),
+            record: (length_bytes == Some(LENGTH_BYTES)).then(|| record.clone()),
             fps,
-            bitrate: known(track.header.bitrate),
+            bitrate: known(bitrate),
             told: false,
             awaits_keyframe: true,
         }
@@ -121,11 +121,12 @@ impl Pictures {
 }
 
 impl Sounds {
-    pub(super) fn new(track: &Track) -> Sounds {
-        let record = track.header.extradata.clone();
+    /// Sound of a track whose container says `header` about it.
+    pub(super) fn new(header: &Header) -> Sounds {
+        let record = header.extradata.clone();
         let has_adts = record.is_empty();
         let config = if has_adts { None } else { aac::config_of(record).ok() };
-        Sounds { config, bitrate: known(track.header.bitrate), has_adts, told: false }
+        Sounds { config, bitrate: known(header.bitrate), has_adts, told: false }
     }
 
     /// The frame in a packet, and the configuration where it is new. `None` for what is no AAC frame.

@@ -1,20 +1,20 @@
-//! Turns a clip's coded tracks into raw pictures and sound.
+//! Turns a source's coded tracks into raw pictures and sound.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ffmpeg_next as ffmpeg;
 
-use ffmpeg::codec::threading;
+use ffmpeg::codec::Parameters;
+use ffmpeg::codec::{Id, threading};
 use ffmpeg::format::{Pixel, Sample, sample};
 use ffmpeg::software::{resampling, scaling};
-use ffmpeg::{ChannelLayout, Packet, codec, decoder, frame};
+use ffmpeg::{ChannelLayout, Packet, Rational, codec, decoder, frame};
 
 use crate::base::ticks::Ticks;
 use crate::base::units::PictureSize;
 use crate::media::frame::{PixelFormat, Plane};
 
-use super::clip::{self, Track};
 use super::ffi;
 
 /// Threads of one picture decoder: enough for 1080p60 on a small box, and the encoder needs cores too.
@@ -22,7 +22,7 @@ const THREADS_MAX: usize = 2;
 
 /// A decoded picture, without its place on the line.
 pub(super) struct Picture {
-    /// The clip's own time; `None` where the file does not tell.
+    /// The source's own time; `None` where the file does not tell.
     pub(super) at: Option<Ticks>,
     pub(super) format: PixelFormat,
     pub(super) size: PictureSize,
@@ -31,7 +31,7 @@ pub(super) struct Picture {
 
 /// Decoded sound, without its place on the line.
 pub(super) struct Piece {
-    /// The clip's own time; `None` where the file does not tell.
+    /// The source's own time; `None` where the file does not tell.
     pub(super) at: Option<Ticks>,
     pub(super) sample_rate: u32,
     pub(super) channels: u8,
@@ -42,30 +42,49 @@ pub(super) struct Piece {
 /// Decodes pictures.
 pub(super) struct Pictures {
     decoder: decoder::Video,
-    time_base: ffmpeg::Rational,
+    time_base: Rational,
     scaler: Option<scaling::Context>,
 }
 
 /// Decodes sound.
 pub(super) struct Sounds {
     decoder: decoder::Audio,
-    time_base: ffmpeg::Rational,
+    time_base: Rational,
     converter: Option<resampling::Context>,
 }
 
 impl Pictures {
     /// # Errors
     /// Words for the studio.
-    pub(super) fn open(track: &Track) -> Result<Pictures, String> {
+    pub(super) fn open(parameters: &Parameters, time_base: Rational) -> Result<Pictures, String> {
         let open = || {
-            let mut context = codec::Context::from_parameters(track.parameters.clone())?;
+            let mut context = codec::Context::from_parameters(parameters.clone())?;
             context.set_threading(threading::Config { kind: threading::Type::Frame, count: THREADS_MAX });
             let mut decoder = context.decoder();
-            decoder.set_packet_time_base(track.time_base());
+            decoder.set_packet_time_base(time_base);
             decoder.video()
         };
-        let decoder = open().map_err(|cause| no_decoder(track, cause))?;
-        Ok(Pictures { decoder, time_base: track.time_base(), scaler: None })
+        let decoder = open().map_err(|cause| no_decoder(parameters.id(), cause))?;
+        Ok(Pictures { decoder, time_base, scaler: None })
+    }
+
+    /// For a camera's H.264 in Annex B, whose pictures come out as they go in, one for one; times are [`Ticks`].
+    ///
+    /// # Errors
+    /// Words for the studio.
+    pub(super) fn h264() -> Result<Pictures, String> {
+        let time_base = Rational::new(1, Ticks::PER_SECOND as i32);
+        let open = || {
+            let codec = decoder::find(Id::H264).ok_or(ffmpeg::Error::DecoderNotFound)?;
+            let mut context = codec::Context::new_with_codec(codec);
+            context.set_threading(threading::Config { kind: threading::Type::Slice, count: THREADS_MAX });
+            context.set_flags(codec::Flags::LOW_DELAY);
+            let mut decoder = context.decoder();
+            decoder.set_packet_time_base(time_base);
+            decoder.open_as(codec)?.video()
+        };
+        let decoder = open().map_err(|cause| no_decoder(Id::H264, cause))?;
+        Ok(Pictures { decoder, time_base, scaler: None })
     }
 
     /// Feeds one packet, or the end of the pass, and hands each picture that is ready to `each`. Answers whether
@@ -78,7 +97,7 @@ impl Pictures {
         .is_ok();
         let mut decoded = frame::Video::empty();
         while self.decoder.receive_frame(&mut decoded).is_ok() {
-            let at = decoded.timestamp().map(|value| clip::ticks(value, self.time_base));
+            let at = decoded.timestamp().map(|value| ticks(value, self.time_base));
             match self.convert(std::mem::replace(&mut decoded, frame::Video::empty())) {
                 Some((format, size, planes)) => each(Picture { at, format, size, planes }),
                 None => good = false,
@@ -95,7 +114,7 @@ impl Pictures {
         &mut self,
         decoded: frame::Video,
     ) -> Option<(PixelFormat, PictureSize, heapless::Vec<Plane, 3>)> {
-        let size = clip::even(decoded.width(), decoded.height());
+        let size = even(decoded.width(), decoded.height());
         let is_even = (size.width, size.height) == (decoded.width(), decoded.height());
         let format = match decoded.format() {
             Pixel::YUV420P => Some(PixelFormat::I420),
@@ -125,14 +144,14 @@ impl Pictures {
 impl Sounds {
     /// # Errors
     /// Words for the studio.
-    pub(super) fn open(track: &Track) -> Result<Sounds, String> {
+    pub(super) fn open(parameters: &Parameters, time_base: Rational) -> Result<Sounds, String> {
         let open = || {
-            let mut decoder = codec::Context::from_parameters(track.parameters.clone())?.decoder();
-            decoder.set_packet_time_base(track.time_base());
+            let mut decoder = codec::Context::from_parameters(parameters.clone())?.decoder();
+            decoder.set_packet_time_base(time_base);
             decoder.audio()
         };
-        let decoder = open().map_err(|cause| no_decoder(track, cause))?;
-        Ok(Sounds { decoder, time_base: track.time_base(), converter: None })
+        let decoder = open().map_err(|cause| no_decoder(parameters.id(), cause))?;
+        Ok(Sounds { decoder, time_base, converter: None })
     }
 
     /// Feeds one packet, or the end of the pass, and hands the sound that is ready to `each`.
@@ -155,7 +174,7 @@ impl Sounds {
 
     /// Interleaved floats, one or two channels; more are mixed down.
     fn convert(&mut self, decoded: &mut frame::Audio) -> Option<Piece> {
-        let at = decoded.timestamp().map(|value| clip::ticks(value, self.time_base));
+        let at = decoded.timestamp().map(|value| ticks(value, self.time_base));
         let channels = decoded.channels().clamp(1, 2);
         let wanted = if channels == 1 { ChannelLayout::MONO } else { ChannelLayout::STEREO };
         if decoded.channel_layout().is_empty()
@@ -210,6 +229,18 @@ fn share(picture: frame::Video) -> heapless::Vec<Plane, 3> {
         .collect()
 }
 
-fn no_decoder(track: &Track, cause: ffmpeg::Error) -> String {
-    format!("the clip's {} track cannot be decoded by this build: {cause}", track.codec_name())
+/// A stream's time in the house's.
+pub(super) fn ticks(value: i64, base: Rational) -> Ticks {
+    let denominator = i128::from(base.denominator()).max(1);
+    let exact = i128::from(value) * i128::from(base.numerator()) * i128::from(Ticks::PER_SECOND);
+    Ticks(exact.div_euclid(denominator).clamp(i128::from(i64::MIN / 4), i128::from(i64::MAX / 4)) as i64)
+}
+
+/// A picture's size with even sides, as 4:2:0 needs it.
+pub(super) fn even(width: u32, height: u32) -> PictureSize {
+    PictureSize { width: (width & !1).max(2), height: (height & !1).max(2) }
+}
+
+fn no_decoder(codec: Id, cause: ffmpeg::Error) -> String {
+    format!("{} cannot be decoded by this build: {cause}", codec.name())
 }
