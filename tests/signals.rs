@@ -184,9 +184,10 @@ fn closed_standard_output_and_error_do_not_kill_it() {
     wait_until(Duration::from_secs(20), "200 from /healthz", answers);
     // Each of these is worth a line in the log.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGHUP).expect("it runs");
-    let mut viewer = Viewer::open(address, "/live/main.flv");
-    viewer.picture();
-    drop(viewer);
+    wait_until(Duration::from_secs(10), "a picture", || {
+        Viewer::try_open(address, "/live/main.flv", Duration::from_secs(10))
+            .is_ok_and(|mut viewer| viewer.picture().is_picture())
+    });
     let mut body = Vec::new();
     get(address, "/live/nobody.flv").read_to_end(&mut body).expect("an answer");
     wait_until(Duration::from_secs(5), "200 from /healthz", answers);

@@ -255,7 +255,7 @@ impl Builder {
         keep_lines(child.stderr.take().unwrap(), logs.clone());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut footlight = Footlight { child, logs, http: nowhere, folder: self.folder };
-        footlight.http = wait::for_some(START, "a log line with `listening` and its address", || {
+        footlight.http = wait::for_some(START, "a log line with `serving HTTP` and its address", || {
             assert!(footlight.is_running(), "footlight ended at its start");
             footlight.logs().lines().find_map(listening_address)
         });
@@ -304,9 +304,9 @@ impl Drop for Footlight {
     }
 }
 
-/// The address in a log line such as `listening address=127.0.0.1:8080` or `listening on http://127.0.0.1:8080/`.
+/// The address in the log line `serving HTTP address=127.0.0.1:8080`.
 fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("listening")?;
+    let (_, rest) = line.split_once("serving HTTP")?;
     rest.split([' ', '=', '"', '/', ',', '\u{1b}']).find_map(|word| word.parse().ok())
 }
 
