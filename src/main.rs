@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use footlight::base::exit;
 use footlight::{
-    app::{self, logging},
+    app::{self, devices::Devices, logging},
     config,
 };
 
@@ -36,6 +36,15 @@ enum Command {
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
         log_format: logging::Format,
     },
+    /// Lists the cameras with their modes, and every encoder with a verdict: it was tried, and works or why not.
+    Devices {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        /// Taken as everywhere; cameras and encoders are the same whatever it says.
+        #[arg(long, value_name = "FILE", hide = true)]
+        config: Option<PathBuf>,
+    },
     /// Tells everything that is wrong with a configuration, or what it would run.
     Check {
         /// The configuration [default: as for run]
@@ -51,6 +60,7 @@ fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     ExitCode::from(match command {
         Command::Run { config, log_format } => run(config.as_deref(), log_format),
+        Command::Devices { json, .. } => devices(json),
         Command::Check { file, config } => check(file.or(config).as_deref()),
     })
 }
@@ -68,6 +78,12 @@ fn run(path: Option<&std::path::Path>, log_format: logging::Format) -> u8 {
             exit::CONFIGURATION
         }
     }
+}
+
+fn devices(json: bool) -> u8 {
+    let devices = Devices::look();
+    say(&mut std::io::stdout(), &if json { devices.json() } else { devices.text() });
+    exit::OK
 }
 
 fn check(path: Option<&std::path::Path>) -> u8 {

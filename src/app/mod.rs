@@ -7,6 +7,7 @@
 //! ```
 
 mod addresses;
+pub mod devices;
 mod house;
 pub mod logging;
 mod signals;
