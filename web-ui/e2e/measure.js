@@ -16,12 +16,14 @@ const STALL_MS = 250;
  * @param {import("playwright-core").BrowserContext} context
  * @param {string} url
  * @param {number} seconds
+ * @param {boolean} sound turned on at once
  */
-export async function watch(page, context, url, seconds) {
+export async function watch(page, context, url, seconds, sound = false) {
   const devtools = await context.newCDPSession(page);
   await devtools.send("Performance.enable");
   const opened = Date.now();
   await page.goto(url);
+  if (sound) await page.getByRole("button", { name: "Tap for sound" }).click();
   await page.evaluate(watchTimecode);
   /** @type {{made: number, shown: number, rate: number}[]} */
   const pictures = [];

@@ -23,7 +23,7 @@ export type Track = "video" | "audio";
 export interface Tuning {
   /** What the browser needs in hand of each track, so that it never runs dry. */
   floor: Record<Track, number>;
-  /** Added to the floors by each stall, up to the bound; falls back by itself. */
+  /** Added to the floors by each stall that the line is not to blame for, up to the bound; falls back by itself. */
   stallPenalty: number;
   stallPenaltyMax: number;
   /** How fast penalty and setback fall, in milliseconds each second. */
@@ -33,9 +33,9 @@ export interface Tuning {
   latenessMax: number;
   /** Off by less than this: played at normal speed. */
   deadband: number;
-  /** Off by more than this, behind the line: jump. And while the picture stands anyway. */
+  /** Off by more than this, behind the line: jump. And just after joining, or while the picture stands anyway. */
   jumpBehind: number;
-  jumpBehindStalled: number;
+  jumpBehindShort: number;
   /** The greatest change of speed, slower and faster; and faster in the first seconds. */
   slower: number;
   faster: number;
@@ -53,12 +53,12 @@ export const TUNING: Tuning = {
   floor: { video: 65, audio: 115 },
   stallPenalty: 30,
   stallPenaltyMax: 240,
-  penaltyDecay: 0.2,
+  penaltyDecay: 0.05,
   setbackDecay: 8,
   latenessMax: 400,
   deadband: 6,
   jumpBehind: 1000,
-  jumpBehindStalled: 250,
+  jumpBehindShort: 250,
   slower: 0.06,
   faster: 0.05,
   fasterAtStart: 0.15,
@@ -174,7 +174,8 @@ export class LiveEdge {
     const line = now - this.aim(now);
     const behind = line - view.position;
     if (view.seeking) return [];
-    const limit = this.stalled ? this.tuning.jumpBehindStalled : this.tuning.jumpBehind;
+    const cheap = this.stalled || now - this.joinedAt < this.tuning.startLasts;
+    const limit = cheap ? this.tuning.jumpBehindShort : this.tuning.jumpBehind;
     // A jump to where nothing is in hand yet would only stall there.
     if ((behind > limit && end - line > this.floor() / 2) || this.stuck(now, view, end)) return this.jump(now, view, line);
     return this.turn(this.speed(now, behind));
@@ -287,7 +288,10 @@ export class LiveEdge {
     if (this.stalled) return;
     this.stalled = true;
     this.stalls++;
-    this.penalty = Math.min(this.tuning.stallPenaltyMax, this.penalty + this.tuning.stallPenalty);
+    // Where data is late, its lateness raises the setback. Where it was there in time, this browser (its sound
+    // device, its decoder) needs more in hand than most.
+    const late = [...this.ends].some(([track, end]) => now - end > (this.late[track].highest(now) ?? Infinity));
+    if (!late) this.penalty = Math.min(this.tuning.stallPenaltyMax, this.penalty + this.tuning.stallPenalty);
   }
 
   private stuck(now: number, view: View, end: number): boolean {

@@ -46,6 +46,8 @@ interface Run {
   configs: Map<TrackKind, TrackConfig>;
   packers: { video: VideoPacker | null; audio: AudioPacker | null };
   started: boolean;
+  /** Which tracks the browser is given. */
+  given: Set<TrackKind>;
 }
 
 export class Player {
@@ -55,6 +57,7 @@ export class Player {
   private wakeTimer: number | undefined;
   private readonly traffic: { at: number; received: number }[] = [];
   private shownPhase = "";
+  private sound = false;
   /** Over all connections. */
   private totals = { stalls: 0, jumps: 0 };
 
@@ -100,6 +103,16 @@ export class Player {
     this.tell({ kind: "play" });
     this.rejoin();
     this.roll();
+  }
+
+  /** Turns the sound on or off. The first time, the stream is joined anew, with its sound. */
+  setSound(on: boolean): void {
+    this.sound = on;
+    this.video.muted = !on;
+    if (!on) return;
+    if (this.paused) this.play();
+    const { run } = this;
+    if (run?.started && run.configs.has("audio") && !run.given.has("audio")) this.tell({ kind: "renew" });
   }
 
   report(): Report {
@@ -148,8 +161,9 @@ export class Player {
         config: (config) => this.onConfig(run, config),
         samples: (video, audio) => {
           this.begin(run);
-          const segments = [...(run.packers.video?.pack(video) ?? []), ...(run.packers.audio?.pack(audio) ?? [])];
-          for (const segment of segments) run.buffers?.append(segment);
+          for (const segment of run.packers.video?.pack(video) ?? []) run.buffers?.append(segment);
+          if (!run.given.has("audio")) return;
+          for (const segment of run.packers.audio?.pack(audio) ?? []) run.buffers?.append(segment);
         },
       }),
       feed: new Feed(this.url, {
@@ -162,6 +176,7 @@ export class Player {
       configs: new Map(),
       packers: { video: null, audio: null },
       started: false,
+      given: new Set(),
     };
     this.run = run;
   }
@@ -214,20 +229,30 @@ export class Player {
   private onConfig(run: Run, config: TrackConfig): void {
     if (!canPlay(mimeOf(config))) return this.tell({ kind: "unplayable", reason: config.codec });
     const before = run.configs.get(config.type);
-    // A track more, or another codec: browsers take that only into a new MediaSource.
-    if (run.started && (!before || mimeOf(before) !== mimeOf(config))) return this.tell({ kind: "broken" });
     run.configs.set(config.type, { ...config });
+    const given = run.given.has(config.type);
+    // Another codec, or a picture where there was none: browsers take that only into a new MediaSource.
+    const another = given ? !before || mimeOf(before) !== mimeOf(config) : config.type === "video" || this.sound;
+    if (run.started && another) return this.tell({ kind: "broken" });
     if (config.type === "video") run.packers.video ??= new VideoPacker(config.refSampleDuration);
     else run.packers.audio = new AudioPacker(config);
-    if (run.started) run.buffers?.append(initSegment(config));
+    if (run.started && given) run.buffers?.append(initSegment(config));
+    this.sink.changed();
   }
 
-  /** All tracks are known: the buffers can be made. */
+  /**
+   * All tracks are known: the buffers can be made. Sound that nobody hears is left out: a browser needs twice
+   * as much in hand to play it without a gap, so the picture alone is that much nearer to live.
+   */
   private begin(run: Run): void {
     if (run.started || !run.buffers) return;
     run.started = true;
-    for (const config of run.configs.values()) run.buffers.add(config.type, mimeOf(config));
-    for (const config of run.configs.values()) run.buffers.append(initSegment(config));
+    const configs = [...run.configs.values()].filter(({ type }) => type === "video" || this.sound || !run.configs.has("video"));
+    for (const config of configs) {
+      run.given.add(config.type);
+      run.buffers.add(config.type, mimeOf(config));
+    }
+    for (const config of configs) run.buffers.append(initSegment(config));
     this.sink.changed();
   }
 

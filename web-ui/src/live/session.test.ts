@@ -125,6 +125,13 @@ describe("a person who pauses", () => {
   });
 });
 
+it("a person who wants sound gets it without a word about connections", () => {
+  const session = started();
+  session.handle(100, { kind: "data" });
+  expect(session.handle(5000, { kind: "renew" })).toEqual(["disconnect", "connect"]);
+  expect(session.phase).toEqual({ kind: "live" });
+});
+
 it("a browser that cannot play it is not sent round in circles", () => {
   const session = started();
   expect(session.handle(100, { kind: "unplayable", reason: "hvc1" })).toEqual(["disconnect"]);

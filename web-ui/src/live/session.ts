@@ -24,6 +24,8 @@ export type Event =
   /** The stream was understood no further (or has changed its tracks): a fresh start may help. */
   | { kind: "broken" }
   | { kind: "unplayable"; reason: string }
+  /** The stream is wanted with other tracks than it plays with. */
+  | { kind: "renew" }
   | { kind: "pause" }
   | { kind: "play" }
   /** The network is back, or the page is looked at again: no need to wait. */
@@ -80,6 +82,8 @@ export class Session {
         this.state = { kind: "unplayable", reason: event.reason };
         this.dueAt = null;
         return this.drop();
+      case "renew":
+        return this.connected && this.state.kind !== "paused" ? [...this.drop(), ...this.connect(now, true)] : [];
       case "pause":
         this.state = { kind: "paused" };
         this.dueAt = this.connected ? now + PAUSE_HOLD_MS : null;
@@ -145,10 +149,11 @@ export class Session {
     return [];
   }
 
-  private connect(now: number): Order[] {
+  /** `quietly`: nothing has gone wrong, and nothing is said. */
+  private connect(now: number, quietly = false): Order[] {
     const told = this.state.kind === "lost" || this.state.kind === "absent" || this.state.kind === "refused";
     // What the person reads stays until there is something new to say: no flicker at every try.
-    if (!told) this.state = { kind: "connecting", again: this.failures > 0 };
+    if (!told && !quietly) this.state = { kind: "connecting", again: this.failures > 0 };
     this.connected = true;
     this.heardAt = now;
     this.liveSince = null;

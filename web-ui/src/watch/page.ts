@@ -20,15 +20,18 @@ class LivePage extends HTMLElement {
     // The attribute alone is not enough in every browser, and without it nothing starts by itself.
     this.video.muted = true;
     this.find(".play").addEventListener("click", () => this.togglePlay());
-    this.find(".sound").addEventListener("click", () => this.setSound(this.video.muted));
-    this.find(".unmute").addEventListener("click", () => this.setSound(true));
-    this.video.addEventListener("click", () => (this.video.muted && this.hasSound() ? this.setSound(true) : this.togglePlay()));
+    this.find(".sound").addEventListener("click", () => this.player.setSound(this.video.muted));
+    this.find(".unmute").addEventListener("click", () => this.player.setSound(true));
+    this.video.addEventListener("click", () => (this.video.muted && this.hasSound() ? this.player.setSound(true) : this.togglePlay()));
     this.video.addEventListener("dblclick", () => this.toggleFull());
     this.find(".full").addEventListener("click", () => this.toggleFull());
     this.find<LiveDetails>("live-details").follow(() => this.player.report());
     this.video.addEventListener("resize", () => this.fitStage());
-    // Headsets and the browser's own menu can pause and mute too.
-    this.video.addEventListener("volumechange", () => this.tell());
+    // The browser's own menu can unmute too.
+    this.video.addEventListener("volumechange", () => {
+      if (!this.video.muted) this.player.setSound(true);
+      this.tell();
+    });
     this.player.start();
     this.tell();
   }
@@ -36,11 +39,6 @@ class LivePage extends HTMLElement {
   private togglePlay(): void {
     if (this.player.paused) this.player.play();
     else this.player.pause();
-  }
-
-  private setSound(on: boolean): void {
-    this.video.muted = !on;
-    if (on && this.player.paused) this.player.play();
   }
 
   private toggleFull(): void {
