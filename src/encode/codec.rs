@@ -149,6 +149,7 @@ impl VideoCodec for X264Codec {
 
     fn encode(&mut self, picture: &mut Picture, keyframe: bool, sink: Sink<'_>) -> Result<(), CodecError> {
         picture.set_keyframe(keyframe);
+        // x264 always has room: each picture comes out with the call that takes it.
         self.context.send(picture)?;
         self.poll(sink)
     }

@@ -1,7 +1,13 @@
 //! Encoders that are chips, as FFmpeg drives them. Always used behind a [`Guarded`](super::guard::Guarded).
+//!
+//! FFmpeg's V4L2 wrapper looks for finished packets only while it takes a picture, so a chip that is not done by
+//! then gives its packet with the next one: up to a frame time later than it could.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::clock;
 use crate::base::ticks::Ticks;
 use crate::base::units::BitrateBps;
 use crate::media::h26x::ParameterSets;
@@ -11,6 +17,10 @@ use super::codec::{CodedPicture, Sink, VideoCodec, Wish, buffer_bits};
 use super::ffi::CodecError;
 use super::ffi::codec::{Coded, VideoContext, VideoSettings};
 use super::ffi::picture::{Layout, Picture};
+
+/// A chip whose queue is full makes room within a picture's time, or is stuck.
+const ROOM_PATIENCE: Duration = Duration::from_millis(500);
+const ROOM_POLL: Duration = Duration::from_millis(1);
 
 /// One chip's encoder.
 pub(super) struct Hardware {
@@ -60,7 +70,14 @@ impl VideoCodec for Hardware {
 
     fn encode(&mut self, picture: &mut Picture, keyframe: bool, sink: Sink<'_>) -> Result<(), CodecError> {
         picture.set_keyframe(keyframe);
-        self.context.send(picture)?;
+        let deadline = clock::now() + ROOM_PATIENCE;
+        while !self.context.send(picture)? {
+            if clock::now() > deadline {
+                return Err(CodecError::new("encode", "its queue stays full"));
+            }
+            self.poll(&mut *sink)?;
+            std::thread::park_timeout(ROOM_POLL);
+        }
         self.poll(sink)
     }
 

@@ -127,6 +127,7 @@ impl Joiner {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use crate::base::units::PictureSize;
     use crate::media::packet::VideoCodec;
@@ -204,6 +205,46 @@ mod tests {
         assert!(run(&mut joiner, 1_999, Event::Tick).is_empty());
         assert_eq!(run(&mut joiner, 2_001, Event::Tick), ["a"]);
         assert_eq!(run(&mut joiner, 9_000, Event::Video(video(640))), ["640+a"]);
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (any::<bool>(), any::<bool>()).prop_map(|(video, audio)| Event::Begin { video, audio }),
+            (1u32..3).prop_map(|width| Event::Video(video(width))),
+            Just(()).prop_map(|()| Event::Audio(audio())),
+            (any::<bool>(), any::<bool>(), any::<i32>()).prop_map(|(picture, keyframe, at)| {
+                packet(if picture { Track::Video } else { Track::Audio }, at.into(), keyframe)
+            }),
+            Just(()).prop_map(|()| Event::Tick),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_packet_never_goes_out_before_the_layout_that_names_its_track(
+            events in prop::collection::vec((0i64..900, any_event()), 0..200),
+        ) {
+            let mut joiner = Joiner::default();
+            let (mut now, mut layout, mut begins) = (0, Layout::default(), true);
+            for (later, event) in events {
+                now += later;
+                joiner.handle(Ticks::from_millis(now), event);
+                while let Some(media) = joiner.pop() {
+                    match media {
+                        Media::Layout(next) => {
+                            prop_assert!(next != layout && next != Layout::default(), "a layout without news");
+                            begins |= next.video.is_some() && next.video != layout.video;
+                            layout = next;
+                        }
+                        Media::Packet(packet) if packet.track == Track::Video => {
+                            prop_assert!(layout.video.is_some() && (packet.keyframe || !begins));
+                            begins = false;
+                        }
+                        Media::Packet(_) => prop_assert!(layout.audio.is_some()),
+                    }
+                }
+            }
+        }
     }
 
     #[test]

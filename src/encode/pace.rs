@@ -59,6 +59,9 @@ pub(super) fn default_bitrate(size: PictureSize, fps: FrameRate) -> BitrateBps {
     BitrateBps((steps as u64 * 50_000).clamp(200_000, 40_000_000))
 }
 
+/// Keyframes that are asked for come no closer than this: they are several times as large as other pictures.
+const KEYFRAME_DISTANCE: Ticks = Ticks::from_millis(250);
+
 /// What becomes of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -152,11 +155,12 @@ pub(super) struct Gop {
     /// Half a picture: the nearest picture to the due time is meant, not the first one after it.
     tolerance: Ticks,
     last: Option<Ticks>,
+    wanted: bool,
 }
 
 impl Gop {
     pub(super) fn new(length: Duration, fps: FrameRate) -> Gop {
-        let mut gop = Gop { length: Ticks::from(length), tolerance: Ticks::ZERO, last: None };
+        let mut gop = Gop { length: Ticks::from(length), tolerance: Ticks::ZERO, last: None, wanted: false };
         gop.set_rate(fps);
         gop
     }
@@ -166,14 +170,23 @@ impl Gop {
         self.tolerance = Ticks((Ticks::PER_SECOND as f64 / fps.per_second() / 2.0) as i64);
     }
 
+    /// Somebody asks for a keyframe: the next picture becomes one, save that keyframes keep their distance, so
+    /// that many who ask cost no more than one.
+    pub(super) fn request(&mut self) {
+        self.wanted = true;
+    }
+
     /// Whether the picture captured at `at` is due to be a keyframe.
     pub(super) fn due(&self, at: Ticks) -> bool {
-        self.last.is_none_or(|last| at - last >= self.length - self.tolerance)
+        self.last.is_none_or(|last| {
+            at - last >= self.length - self.tolerance || (self.wanted && at - last >= KEYFRAME_DISTANCE)
+        })
     }
 
     /// A keyframe was made of the picture captured at `at`.
     pub(super) fn keyframe(&mut self, at: Ticks) {
         self.last = Some(at);
+        self.wanted = false;
     }
 
     /// The next picture is due whatever its time.
@@ -245,6 +258,23 @@ mod tests {
             }
         }
         assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 180_000), "{keys:?}");
+    }
+
+    #[test]
+    fn a_keyframe_that_is_asked_for_comes_at_once_and_many_that_are_asked_for_keep_their_distance() {
+        let mut gop = Gop::new(Duration::from_secs(2), FrameRate::whole(30));
+        let mut keys = Vec::new();
+        for n in 0..60i64 {
+            // One asks at picture 10; from picture 20 on somebody asks all the time.
+            if n == 10 || n >= 20 {
+                gop.request();
+            }
+            if gop.due(Ticks(n * 3_000)) {
+                gop.keyframe(Ticks(n * 3_000));
+                keys.push(n);
+            }
+        }
+        assert_eq!(keys, [0, 10, 20, 28, 36, 44, 52]);
     }
 
     #[test]

@@ -24,7 +24,9 @@ use super::hardware::Hardware;
 
 /// The trial's pictures: the smallest that all known chips take.
 const TRIAL_SIZE: PictureSize = PictureSize { width: 320, height: 192 };
-const TRIAL_PICTURES: i64 = 5;
+/// So many, so far apart: 750 ms for a chip's first packet, an instant for x264's.
+const TRIAL_PICTURES: i64 = 50;
+const TRIAL_PACE: Duration = Duration::from_millis(15);
 /// Real chips answer in some 100 ms; start-up waits no longer than this for one that hangs.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -115,8 +117,7 @@ fn start_trial(kind: &Kind, size: Option<PictureSize>) -> Result<Answer, String>
     Ok(answer)
 }
 
-/// Opens the encoder and has it encode a few grey pictures; it must give back at least one keyframe with its
-/// configuration.
+/// Opens the encoder and has it encode black pictures until it gives back a keyframe with its configuration.
 fn trial(kind: &Kind, size: PictureSize) -> Result<(), CodecError> {
     let wish = Wish {
         size,
@@ -128,29 +129,23 @@ fn trial(kind: &Kind, size: PictureSize) -> Result<(), CodecError> {
     };
     let mut codec = (kind.open)(&wish)?;
     let (mut keyframe, mut record) = (false, false);
-    let deadline = clock::now() + TRIAL_PATIENCE;
-    let mut number = 0;
-    while !(keyframe && record) {
-        if clock::now() > deadline {
-            return Err(CodecError::new("encode", "it took pictures and gave none back"));
-        }
+    for number in 0..TRIAL_PICTURES {
         let mut sink = |picture: super::codec::CodedPicture| {
             keyframe |= picture.keyframe;
             record |= picture.record.is_some();
         };
-        if number < TRIAL_PICTURES {
-            let mut picture = Picture::black(codec.layout(), size)?;
-            picture.set_at(Ticks::from_units(number, 30));
-            codec.encode(&mut picture, number == 0, &mut sink)?;
-            number += 1;
-        } else if kind.hardware {
-            codec.poll(&mut sink)?;
-            std::thread::yield_now();
-        } else {
-            return Err(CodecError::new("encode", "it gave no keyframe"));
+        let mut picture = Picture::black(codec.layout(), size)?;
+        picture.set_at(Ticks::from_units(number, 30));
+        codec.encode(&mut picture, number == 0, &mut sink)?;
+        if keyframe && record {
+            return Ok(());
+        }
+        if kind.hardware {
+            // A chip needs its time, and some give a packet only with the next picture.
+            std::thread::park_timeout(TRIAL_PACE);
         }
     }
-    Ok(())
+    Err(CodecError::new("encode", "it took pictures and gave none back"))
 }
 
 /// Why an encoder need not be tried at all.

@@ -74,7 +74,6 @@ pub(super) struct VideoTrack {
     held: Option<Frame>,
     pace: Pace,
     gop: Gop,
-    wants_keyframe: bool,
     reopen: bool,
     /// The rate that two pictures told may be corrected once for each start of the source: a camera's first
     /// pictures are often irregular. Not more often, or one that slows down in the dark would be announced anew
@@ -114,7 +113,6 @@ impl VideoTrack {
             held: None,
             pace: Pace::new(fps),
             gop: Gop::new(stream.gop, fps.unwrap_or(FrameRate::whole(30))),
-            wants_keyframe: false,
             reopen: false,
             may_revise_rate: fps.is_none(),
             odd_checks: 0,
@@ -158,9 +156,9 @@ impl VideoTrack {
         }
     }
 
-    /// The next picture becomes a keyframe.
+    /// The next picture becomes a keyframe, a quarter of a second after the last one at the earliest.
     pub(super) fn request_keyframe(&mut self) {
-        self.wants_keyframe = true;
+        self.gop.request();
     }
 
     /// Another target from the next picture on.
@@ -265,14 +263,13 @@ impl VideoTrack {
                     break;
                 }
             };
-            let keyframe = self.gop.due(frame.at) || self.wants_keyframe;
+            let keyframe = self.gop.due(frame.at);
             let coded = &mut self.coded;
             opened.in_flight.push_back((frame.at, started));
             match opened.codec.encode(&mut picture, keyframe, &mut |picture| coded.push(picture)) {
                 Ok(()) => {
                     if keyframe {
                         self.gop.keyframe(frame.at);
-                        self.wants_keyframe = false;
                     }
                     let took = clock::now() - started;
                     self.hand_on(took, sink);

@@ -79,7 +79,8 @@ impl Encoder {
         Ok(Encoder { stream: stream.name.clone(), shared, thread: Some(thread) })
     }
 
-    /// The next picture becomes a keyframe. Has no effect on video that passes through.
+    /// The next picture becomes a keyframe, a quarter of a second after the last one at the earliest. Has no
+    /// effect on video that passes through.
     pub fn request_keyframe(&self) {
         self.shared.keyframe.store(true, Ordering::Relaxed);
     }

@@ -94,9 +94,13 @@ impl Context {
         unsafe { self.0.as_mut() }
     }
 
-    fn send_frame(&mut self, frame: *const sys::AVFrame) -> Result<(), CodecError> {
+    /// `false`: it has no room for another frame now.
+    fn send_frame(&mut self, frame: *const sys::AVFrame) -> Result<bool, CodecError> {
         // SAFETY: the context is open; the frame is valid for the call, which takes its own references.
-        check("encode", unsafe { sys::avcodec_send_frame(self.0.as_ptr(), frame) }).map(drop)
+        match unsafe { sys::avcodec_send_frame(self.0.as_ptr(), frame) } {
+            full if full == sys::AVERROR(libc::EAGAIN) => Ok(false),
+            code => check("encode", code).map(|_| true),
+        }
     }
 
     fn receive_packet(&mut self) -> Result<Option<Coded>, CodecError> {
@@ -228,8 +232,9 @@ impl VideoContext {
         Ok(VideoContext { context, lower_ceiling: None })
     }
 
-    /// Hands a picture in. Every packet that is ready should be taken before the next one.
-    pub(in crate::encode) fn send(&mut self, picture: &Picture) -> Result<(), CodecError> {
+    /// Hands a picture in; `false`: it has no room, packets must be taken first. Every packet that is ready should
+    /// be taken before the next picture.
+    pub(in crate::encode) fn send(&mut self, picture: &Picture) -> Result<bool, CodecError> {
         let sent = self.context.send_frame(picture.as_ptr());
         if let Some((max_bits, buffer_bits)) = self.lower_ceiling.take() {
             self.set_ceiling(max_bits, buffer_bits);
@@ -338,7 +343,7 @@ impl SoundContext {
                     let target = *(*frame).extended_data.add(index);
                     std::ptr::copy_nonoverlapping(plane.as_ptr().cast(), target, size_of_val(*plane));
                 }
-                sent = self.context.send_frame(frame);
+                sent = self.context.send_frame(frame).map(drop);
             }
             sys::av_frame_free(&raw mut frame);
             sent

@@ -200,6 +200,10 @@ fn orders_reach_the_encoder_with_the_next_picture() {
     bench.begin(TrackForm::Raw, TrackForm::Absent);
     bench.picture();
     bench.next_layout();
+    for _ in 0..8 {
+        bench.next_video();
+        bench.picture();
+    }
     bench.next_video();
     bench.encoder.request_keyframe();
     bench.encoder.set_bitrate(BitrateBps(700_000));
