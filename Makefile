@@ -55,11 +55,16 @@ test: test-deps ffmpeg web test-media ## every test, the browser's and the emula
 	cargo build
 	cargo test
 	$(MAKE) test-web
+	$(MAKE) test-browser
 	$(MAKE) test-machine
 
 .PHONY: test-web
 test-web: web ## the pages' own checks: types and unit tests
 	cd web-ui && npm run --silent check
+
+.PHONY: test-browser
+test-browser: test-deps static ## the viewer page in a real browser, against the static binary
+	cd web-ui && FOOTLIGHT_BIN=$(abspath $(static_bin)) npm run --silent e2e
 
 .PHONY: test-media
 test-media: test-deps ## the real clip that tests film with

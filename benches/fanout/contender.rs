@@ -19,7 +19,8 @@ pub enum Kind {
     Merged,
 }
 
-const NAMES: [(Kind, &str); 3] = [(Kind::Floor, "floor"), (Kind::Footlight, "footlight"), (Kind::Merged, "merged")];
+const NAMES: [(Kind, &str); 3] =
+    [(Kind::Floor, "floor"), (Kind::Footlight, "footlight"), (Kind::Merged, "merged")];
 
 /// Runs as the server `name` until nobody holds its standard input any more.
 pub fn be(name: &str) {

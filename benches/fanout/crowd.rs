@@ -94,9 +94,7 @@ impl Crowd {
             let mut socket: TcpStream = socket.into();
             socket.write_all(b"GET /live/main.flv HTTP/1.1\r\nhost: bench\r\n\r\n").unwrap();
             socket.set_nonblocking(true).unwrap();
-            self.epoll
-                .add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, self.viewers.len() as u64))
-                .unwrap();
+            self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, self.viewers.len() as u64)).unwrap();
             self.viewers.push(Some(Viewer { socket, reading, began, head: Vec::new(), parser: None }));
             if count > 1 {
                 self.run(Duration::from_millis(10));
@@ -155,7 +153,9 @@ impl Crowd {
                 match recvmsg::<()>(viewer.socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
                     Ok(message) if message.bytes > 0 => {
                         let arrived = message.cmsgs().unwrap().find_map(|control| match control {
-                            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at).as_nanos() as u64),
+                            ControlMessageOwned::ScmTimestampns(at) => {
+                                Some(Duration::from(at).as_nanos() as u64)
+                            }
                             _ => None,
                         });
                         (message.bytes, arrived)
@@ -170,7 +170,11 @@ impl Crowd {
                 viewer.head.push(bytes[0]);
                 bytes = &bytes[1..];
                 if viewer.head.ends_with(b"\r\n\r\n") {
-                    assert!(viewer.head.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&viewer.head));
+                    assert!(
+                        viewer.head.starts_with(b"HTTP/1.1 200"),
+                        "{:?}",
+                        String::from_utf8_lossy(&viewer.head)
+                    );
                     viewer.parser = Some(Parser::new(BODY_BYTES_MAX));
                 }
             }
@@ -178,7 +182,9 @@ impl Crowd {
             parser.push(bytes);
             while let Some(item) = parser.pull().unwrap() {
                 let Item::Tag { kind: TagType::Video, body, .. } = item else { continue };
-                let VideoBody::Frame { keyframe, payload, .. } = flv::parse_video(&body).unwrap() else { continue };
+                let VideoBody::Frame { keyframe, payload, .. } = flv::parse_video(&body).unwrap() else {
+                    continue;
+                };
                 let Some(arrived) = arrived else { continue };
                 let millis = |since: u64| (arrived as f64 - since as f64) * 1e-6;
                 if viewer.reading == Reading::Joining && keyframe {

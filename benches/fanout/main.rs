@@ -11,7 +11,11 @@
 //! (`-- --quick` for a first look, `-- cpu`, `-- delay`, `-- join`, `-- memory` for a part).
 //!
 //! Delay is read from the kernel's receive time stamps, not from when this process got to look.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
 #![allow(unreachable_pub, missing_docs, reason = "a program of its own")]
 
 mod contender;
@@ -70,11 +74,19 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn cpu(plan: &Plan) {
-    println!("\nCPU seconds per Gbit delivered (median of {} rounds; ratio to the floor of the same round)", plan.rounds);
-    println!("{:>8} {:>9} {:>11} {:>7} {:>11} {:>7}", "viewers", "floor", "footlight", "ratio", "merge 100ms", "ratio");
+    println!(
+        "\nCPU seconds per Gbit delivered (median of {} rounds; ratio to the floor of the same round)",
+        plan.rounds
+    );
+    println!(
+        "{:>8} {:>9} {:>11} {:>7} {:>11} {:>7}",
+        "viewers", "floor", "footlight", "ratio", "merge 100ms", "ratio"
+    );
     for &viewers in &plan.crowds {
         let rounds: Vec<[f64; 3]> = (0..plan.rounds)
-            .map(|_| [Kind::Floor, Kind::Footlight, Kind::Merged].map(|kind| cpu_per_gbit(kind, viewers, plan)))
+            .map(|_| {
+                [Kind::Floor, Kind::Footlight, Kind::Merged].map(|kind| cpu_per_gbit(kind, viewers, plan))
+            })
             .collect();
         let of = |pick: &dyn Fn(&[f64; 3]) -> f64| median(rounds.iter().map(pick).collect());
         println!(
@@ -153,7 +165,10 @@ fn memory(plan: &Plan) {
         crowd.add(viewers, Reading::Discarded);
         crowd.run(plan.settle + plan.window);
         let with = contender.resident_kib();
-        println!("{viewers:>8} {before:>10} {with:>10} {:>12.1}", (with as f64 - before as f64) / viewers as f64);
+        println!(
+            "{viewers:>8} {before:>10} {with:>10} {:>12.1}",
+            (with as f64 - before as f64) / viewers as f64
+        );
     }
 }
 

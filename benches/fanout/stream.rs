@@ -19,9 +19,8 @@ const PICTURE_BYTES: usize = 15_390;
 const SOUND_BYTES: usize = 341;
 
 /// FLV bytes a second: payloads, codec headers (5, 2), tag headers and trailers (15).
-pub const BYTES_PER_SECOND: f64 = (KEY_BYTES + 59 * PICTURE_BYTES) as f64 / 2.0
-    + FPS as f64 * 20.0
-    + 46.875 * (SOUND_BYTES + 17) as f64;
+pub const BYTES_PER_SECOND: f64 =
+    (KEY_BYTES + 59 * PICTURE_BYTES) as f64 / 2.0 + FPS as f64 * 20.0 + 46.875 * (SOUND_BYTES + 17) as f64;
 
 /// Where in a picture's payload the time of its publishing stands, in nanoseconds of the wall clock.
 pub const STAMP_AT: usize = 4;

@@ -24,14 +24,16 @@ impl Devices {
     /// For programs.
     pub fn json(&self) -> String {
         // Plain data of ours: it has no map with keys that JSON lacks, and nothing that can fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_else(|cause| format!("{{\"error\":\"{cause}\"}}"));
+        let mut text =
+            serde_json::to_string_pretty(self).unwrap_or_else(|cause| format!("{{\"error\":\"{cause}\"}}"));
         text.push('\n');
         text
     }
 
     /// For people.
     pub fn text(&self) -> String {
-        let mut page = format!("Cameras\n{}\nEncoders, best first\n", indented(&capture::table(&self.cameras)));
+        let mut page =
+            format!("Cameras\n{}\nEncoders, best first\n", indented(&capture::table(&self.cameras)));
         for Verdict { name, codec, hardware, result } in &self.encoders {
             let kind = if *hardware { "hardware" } else { "software" };
             let verdict = match result {
@@ -58,7 +60,10 @@ mod tests {
         let text = devices.text();
         let json: serde_json::Value = serde_json::from_str(&devices.json()).expect("JSON");
         let encoders = json["encoders"].as_array().expect("a list");
-        assert!(encoders.iter().any(|encoder| encoder["name"] == "libx264" && encoder["works"] == true), "{json}");
+        assert!(
+            encoders.iter().any(|encoder| encoder["name"] == "libx264" && encoder["works"] == true),
+            "{json}"
+        );
         for encoder in encoders {
             assert!(text.contains(encoder["name"].as_str().expect("a name")), "{text}");
             assert!(encoder["works"] == true || encoder["reason"].is_string(), "{encoder}");

@@ -65,7 +65,8 @@ impl House {
         let streams = Streams::default();
         let outputs = Outputs::new();
         let probing = tokio::task::spawn_blocking(Encoders::probe);
-        let server = Server::start(&config.http, parts(&hub, &streams, &outputs)).map_err(|trouble| cannot_listen(&trouble))?;
+        let server = Server::start(&config.http, parts(&hub, &streams, &outputs))
+            .map_err(|trouble| cannot_listen(&trouble))?;
         let encoders =
             probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
         let mut house = House { hub, encoders, cameras: Cameras::new(), outputs, streams, server, config };
