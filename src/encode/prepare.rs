@@ -149,10 +149,76 @@ fn is_whole_jpeg(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use crate::base::ticks::Ticks;
+    use crate::media::frame::Plane;
+
     use super::*;
+
+    fn any_format() -> impl Strategy<Value = PixelFormat> {
+        prop_oneof![
+            Just(PixelFormat::I420),
+            Just(PixelFormat::Nv12),
+            Just(PixelFormat::Yuyv),
+            Just(PixelFormat::Uyvy),
+            Just(PixelFormat::Bgr24),
+            Just(PixelFormat::Mjpeg),
+        ]
+    }
+
+    fn any_plane() -> impl Strategy<Value = Plane> {
+        (prop_oneof![0usize..40_000, Just(64 * 64 * 3)], prop_oneof![0usize..400, Just(usize::MAX)])
+            .prop_map(|(bytes, stride)| Plane { data: Bytes::from(vec![0x5a; bytes]), stride })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn whatever_a_source_calls_a_picture_is_prepared_or_refused(
+            format in any_format(),
+            width in prop_oneof![0u32..200, Just(u32::MAX)],
+            height in prop_oneof![0u32..200, Just(8_192u32)],
+            planes in prop::collection::vec(any_plane(), 0..=3),
+            layout in prop_oneof![Just(Layout::I420), Just(Layout::Nv12)],
+        ) {
+            let planes = planes.into_iter().collect();
+            let frame = Frame { at: Ticks(7), format, size: size(width, height), planes };
+            let target = Target { size: size(64, 48), layout, colour: Colour::Bt601 };
+            if let Ok(picture) = Preparer::new(1).prepare(&frame, target) {
+                prop_assert_eq!((picture.size(), picture.layout()), (target.size, Some(layout)));
+            }
+        }
+    }
 
     fn size(width: u32, height: u32) -> PictureSize {
         PictureSize { width, height }
+    }
+
+    #[test]
+    fn the_smallest_and_oddest_sizes_come_out_whole() {
+        let target = Target { size: size(64, 48), layout: Layout::I420, colour: Colour::Bt709 };
+        for (width, height) in (1..=20).flat_map(|width| (1..=20).map(move |height| (width, height))) {
+            let (w, h) = (width as usize, height as usize);
+            let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
+            for (format, planes) in [
+                (PixelFormat::I420, vec![(w, h), (half_w, half_h), (half_w, half_h)]),
+                (PixelFormat::Nv12, vec![(w, h), (half_w * 2, half_h)]),
+                (PixelFormat::Yuyv, vec![(half_w * 4, h)]),
+                (PixelFormat::Uyvy, vec![(half_w * 4, h)]),
+                (PixelFormat::Bgr24, vec![(w * 3, h)]),
+            ] {
+                let planes = planes
+                    .into_iter()
+                    .map(|(stride, rows)| Plane { data: Bytes::from(vec![99; stride * rows]), stride })
+                    .collect();
+                let frame = Frame { at: Ticks(7), format, size: size(width, height), planes };
+                let prepared = Preparer::new(2).prepare(&frame, target);
+                let picture = prepared.unwrap_or_else(|error| panic!("{width}x{height} {format:?}: {error}"));
+                assert_eq!((picture.size(), picture.at()), (target.size, Ticks(7)));
+            }
+        }
     }
 
     #[test]

@@ -136,6 +136,13 @@ impl Picture {
     }
 
     /// When it was captured.
+    #[cfg(test)]
+    pub(in crate::encode) fn at(&self) -> Ticks {
+        // SAFETY: the frame is ours.
+        Ticks(unsafe { (*self.0.as_ptr()).pts })
+    }
+
+    /// When it was captured.
     pub(in crate::encode) fn set_at(&mut self, at: Ticks) {
         // SAFETY: the frame is ours.
         unsafe { (*self.0.as_ptr()).pts = at.0 };
