@@ -39,6 +39,8 @@ export default defineConfig({
   },
   test: {
     environment: "node",
+    // An hour of counted time takes a second, but this may be a busy machine.
+    testTimeout: 60_000,
     include: ["src/**/*.test.ts"],
     // mpegts.js ships its sources as modules without saying so; Vite reads them all the same.
     server: { deps: { inline: ["mpegts.js"] } },

@@ -6,17 +6,19 @@
 //   npm run e2e -- --only delay --sound        the same with the sound turned on
 //   npm run e2e -- --strict                    fails where the goals (not only the bounds) are missed
 //   npm run e2e -- --stand-in                  against the stand-in instead of the binary
+//   npm run e2e -- --fresh                     with the page of dist/ instead of the binary's own
 //
 // FOOTLIGHT_BIN names the binary, CHROMIUM_BIN the browser. The page must be built (`npm run build`);
 // the binary serves the page that was built when it was.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 
 import { startBox } from "./box.js";
 import { startBrowser } from "./browser.js";
 import { report, watch } from "./measure.js";
-import { startStandIn } from "./stand-in.js";
+import { DIST, startStandIn } from "./stand-in.js";
 
 const flag = (/** @type {string} */ name) => process.argv.includes(`--${name}`);
 const value = (/** @type {string} */ name) => {
@@ -201,6 +203,12 @@ const checks = {
  */
 async function using(check, options) {
   const browser = await startBrowser(options);
+  if (flag("fresh")) {
+    await browser.page.route(/\/(watch|assets)\/[^/]+$/, (route) => {
+      const [, folder, name] = /\/(watch|assets)\/([^/]+)$/.exec(new URL(route.request().url()).pathname) ?? [];
+      return route.fulfill({ path: join(DIST, folder === "watch" ? "watch.html" : `assets/${name}`) });
+    });
+  }
   /** @type {string[]} */
   const problems = [];
   browser.page.on("pageerror", (error) => problems.push(error.message));

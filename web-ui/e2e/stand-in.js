@@ -12,7 +12,7 @@ import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { paint } from "./timecode.js";
 
-const DIST = join(dirname(fileURLToPath(import.meta.url)), "../dist");
+export const DIST = join(dirname(fileURLToPath(import.meta.url)), "../dist");
 const TYPES = /** @type {Record<string, string>} */ ({
   ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain",
 });

@@ -65,7 +65,7 @@ export function play(line: Line, lastsMs: number, seed = 1, tuning: Tuning = TUN
         seen.stalls++;
       }
       if (!starved) position += STEP_MS * rate;
-      seen.samples.push({ at: now, delay: now - clockOf(line, position), rate });
+      if (now % 20 === 0) seen.samples.push({ at: now, delay: now - clockOf(line, position), rate });
     }
     if (!news && now % 100 !== 0) continue;
     const view: View = { position, ranges, paused: false, seeking: false, starved: started && starved };

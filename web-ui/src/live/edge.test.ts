@@ -22,7 +22,7 @@ describe("on a steady line", () => {
 
   it("is nearer still without sound", () => {
     const late = delays(play({ ...STEADY, audio: false }, MINUTE), 3000);
-    expect(percentile(late, 0.99)).toBeLessThanOrEqual(130);
+    expect(percentile(late, 0.99)).toBeLessThanOrEqual(150);
   });
 
   it("settles: the speed is not touched any more", () => {
@@ -58,7 +58,7 @@ describe("on a line that stutters", () => {
       const seen = play({ ...STEADY, jitter: uniform(120) }, MINUTE, seed);
       const later = seen.samples.filter((sample) => sample.at > 5000).map((sample) => sample.rate);
       expect(Math.min(...later)).toBeGreaterThanOrEqual(0.94);
-      expect(Math.max(...later)).toBeLessThanOrEqual(1.05);
+      expect(Math.max(...later)).toBeLessThanOrEqual(1.06);
     }
   });
 });

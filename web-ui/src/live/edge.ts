@@ -36,10 +36,10 @@ export interface Tuning {
   /** Off by more than this, behind the line: jump. And just after joining, or while the picture stands anyway. */
   jumpBehind: number;
   jumpBehindShort: number;
-  /** The greatest change of speed, slower and faster; and faster in the first seconds. */
+  /** The greatest change of speed, down and up, with sound and without; and up in the first seconds. */
   slower: number;
-  faster: number;
-  fasterAtStart: number;
+  faster: Record<"heard" | "silent", number>;
+  fasterAtStart: Record<"heard" | "silent", number>;
   /** How long the start lasts. */
   startLasts: number;
   /** An error is played off in about this time; and in the first seconds. */
@@ -50,18 +50,20 @@ export interface Tuning {
 export const TUNING: Tuning = {
   // Measured in Chromium 156 by lowering the buffer until it stalled: with sound at 80 (its audio renderer
   // reads ahead), without sound at 45 now and then, at 30 always. What lies above is for a busy machine.
-  floor: { video: 65, audio: 115 },
+  floor: { video: 80, audio: 115 },
   stallPenalty: 30,
   stallPenaltyMax: 240,
   penaltyDecay: 0.05,
-  setbackDecay: 8,
+  setbackDecay: 6,
   latenessMax: 400,
   deadband: 6,
   jumpBehind: 1000,
-  jumpBehindShort: 250,
+  jumpBehindShort: 600,
   slower: 0.06,
-  faster: 0.05,
-  fasterAtStart: 0.15,
+  // Voices stay voices up to here; a picture alone may hurry more. A jump costs far more than haste: the browser
+  // decodes everything from the last keyframe on, and on a weak machine stalls again over that.
+  faster: { heard: 0.06, silent: 0.25 },
+  fasterAtStart: { heard: 0.15, silent: 0.3 },
   startLasts: 2500,
   reaction: 1000,
   reactionAtStart: 500,
@@ -109,14 +111,18 @@ const SETTLE_MS = 700;
 const STUCK_MS = 700;
 /** A player whose position has not moved for this long stands still. */
 const STILL_MS = 300;
-/** Two seeks are at least this far apart: each costs the browser a run through the last keyframe. */
+/**
+ * Two seeks are at least this far apart, and twice as far with each one more: each makes the browser decode anew
+ * from the last keyframe on, and where that is what it is too slow for, more seeks only make it worse.
+ */
 const SEEK_PAUSE_MS = 600;
+const SEEK_PAUSE_MAX_MS = 20_000;
 /** Rates are set in these steps, so that the player is not told something new thirty times a second. */
 const RATE_STEP = 0.005;
 
 export class LiveEdge {
-  private readonly late: Record<Track, Peaks> = { video: new Peaks(24, 500), audio: new Peaks(24, 500) };
-  private readonly early = new Peaks(24, 500);
+  private readonly late: Record<Track, Peaks> = { video: new Peaks(40, 500), audio: new Peaks(40, 500) };
+  private readonly early = new Peaks(40, 500);
   private readonly tracks = new Set<Track>();
   private readonly ends = new Map<Track, number>();
   private firstAt: number | null = null;
@@ -132,6 +138,7 @@ export class LiveEdge {
   private stalls = 0;
   private jumps = 0;
   private seekedAt = -Infinity;
+  private seekPause = SEEK_PAUSE_MS;
   private rate = 1;
   private position = -1;
   private movedAt = 0;
@@ -185,7 +192,9 @@ export class LiveEdge {
   rejoin(now: number, view: View): Order[] {
     if (this.joinedAt === null) return [];
     const line = now - this.aim(now);
-    return line - view.position > 150 ? this.jump(now, view, line) : [];
+    if (line - view.position <= 150) return [];
+    this.seekPause = 0;
+    return this.jump(now, view, line);
   }
 
   figures(now: number, position: number): Figures {
@@ -248,7 +257,8 @@ export class LiveEdge {
     const width = this.rate === 1 ? deadband : deadband / 4;
     if (Math.abs(behind) < width) return 1;
     const start = this.joinedAt !== null && now - this.joinedAt < startLasts;
-    const change = Math.min(start ? fasterAtStart : faster, Math.max(-slower, behind / (start ? reactionAtStart : reaction)));
+    const most = (start ? fasterAtStart : faster)[this.tracks.has("audio") ? "heard" : "silent"];
+    const change = Math.min(most, Math.max(-slower, behind / (start ? reactionAtStart : reaction)));
     return 1 + Math.round(change / RATE_STEP) * RATE_STEP;
   }
 
@@ -299,10 +309,13 @@ export class LiveEdge {
   }
 
   private jump(now: number, view: View, to: number, from?: number): Order[] {
-    if (now - this.seekedAt < SEEK_PAUSE_MS && from === undefined) return [];
+    if (now - this.seekedAt < this.seekPause && from === undefined) return [];
     const range = view.ranges[view.ranges.length - 1];
     if (!range) return [];
     const target = Math.min(Math.max(to, range.start), Math.max(range.start, range.end - 10));
+    // A long time without one, and the next counts as the first again.
+    const calm = now - this.seekedAt > 2 * SEEK_PAUSE_MAX_MS;
+    this.seekPause = calm ? SEEK_PAUSE_MS : Math.min(SEEK_PAUSE_MAX_MS, Math.max(SEEK_PAUSE_MS, 2 * this.seekPause));
     this.seekedAt = now;
     this.jumps++;
     return [{ seek: target }, ...this.turn(1)];

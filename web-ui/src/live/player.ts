@@ -14,6 +14,9 @@ import { BrokenStream } from "./tags";
 /** The live-edge control looks at the player this often besides after each arrival. */
 const LOOK_MS = 100;
 
+/** A muted page that nobody has seen for this long rests. */
+const REST_MS = 15_000;
+
 export interface Report extends Figures {
   phase: Phase;
   tracks: { video: boolean; audio: boolean };
@@ -58,6 +61,9 @@ export class Player {
   private readonly traffic: { at: number; received: number }[] = [];
   private shownPhase = "";
   private sound = false;
+  private restTimer: number | undefined;
+  /** Paused by itself, because nobody saw it. */
+  private resting = false;
   /** Over all connections. */
   private totals = { stalls: 0, jumps: 0 };
 
@@ -67,12 +73,7 @@ export class Player {
     if (!mediaSourceClass()) return this.tell({ kind: "unplayable", reason: "mse" });
     this.timer = window.setInterval(() => this.look(), LOOK_MS);
     window.addEventListener("online", () => this.tell({ kind: "wake" }));
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) return;
-      this.tell({ kind: "wake" });
-      this.rejoin();
-      this.roll();
-    });
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.hide() : this.show()));
     this.video.addEventListener("error", () => this.tell({ kind: "broken" }));
     // Headsets, lock screens and calls pause and play too. A browser that rests a hidden tab does not count.
     this.video.addEventListener("pause", () => {
@@ -87,6 +88,7 @@ export class Player {
   stop(): void {
     window.clearInterval(this.timer);
     window.clearTimeout(this.wakeTimer);
+    window.clearTimeout(this.restTimer);
     this.disconnect();
   }
 
@@ -100,6 +102,7 @@ export class Player {
   }
 
   play(): void {
+    this.resting = false;
     this.tell({ kind: "play" });
     this.rejoin();
     this.roll();
@@ -137,6 +140,23 @@ export class Player {
       stalls: this.totals.stalls + (figures?.stalls ?? 0),
       jumps: this.totals.jumps + (figures?.jumps ?? 0),
     };
+  }
+
+  /** Nobody sees the page. Who listens goes on listening; for nobody at all nothing needs to come. */
+  private hide(): void {
+    if (this.sound || this.paused) return;
+    this.restTimer = window.setTimeout(() => {
+      this.resting = true;
+      this.tell({ kind: "pause" });
+    }, REST_MS);
+  }
+
+  private show(): void {
+    window.clearTimeout(this.restTimer);
+    if (this.resting) return this.play();
+    this.tell({ kind: "wake" });
+    this.rejoin();
+    this.roll();
   }
 
   private tell(event: Event): void {
@@ -293,7 +313,8 @@ export class Player {
     return {
       position: video.currentTime * 1000,
       ranges,
-      paused: this.paused,
+      // Browsers pause a picture that nobody sees, and play on by themselves.
+      paused: this.paused || video.paused,
       seeking: video.seeking,
       starved: video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA,
     };

@@ -45,12 +45,19 @@ describe("pictures", () => {
     expect(first && times(first.bytes).durations).toEqual([500]);
   });
 
-  it("of a slower camera last as long as the ones before", () => {
+  it("of a slower camera last as long as most before them", () => {
     const packer = new VideoPacker(33);
     packer.pack([picture(0, true)]);
-    packer.pack([picture(100)]);
-    const [segment] = packer.pack([picture(200)]);
+    for (const dts of [100, 200, 300]) packer.pack([picture(dts)]);
+    const [segment] = packer.pack([picture(400)]);
     expect(segment && times(segment.bytes).durations).toEqual([100]);
+  });
+
+  it("after a skipped one do not claim to reach further than they do", () => {
+    const packer = new VideoPacker(33);
+    packer.pack([picture(0, true), picture(33), picture(67), picture(100)]);
+    const [segment] = packer.pack([picture(233)]);
+    expect(segment?.end).toBeLessThanOrEqual(233 + 34);
   });
 });
 

@@ -28,6 +28,8 @@ export interface Segment {
  * Extensions §3.5.8); a camera that skips a few pictures in the dark must not cost two seconds.
  */
 const FIRST_PICTURE_MS = 500;
+/** How many distances between pictures tell how long the next one lasts. */
+const STEPS_KEPT = 5;
 /** Sound that is off its place by less than this is rounding, or a clock; it is laid end to end. */
 const AUDIO_SLACK_MS = 12;
 /** A longer hole than this is a break of the whole stream, and no silence is made for it. */
@@ -46,11 +48,17 @@ export function initSegment(config: TrackConfig): Segment {
 export class VideoPacker {
   private sequence = 0;
   private lastDts: number | null = null;
-  private step: number;
+  /** The last distances between pictures. A camera that skips one has not become slower by that. */
+  private readonly steps: number[];
 
-  /** `step`: how long a picture lasts until two of them have told, in milliseconds. */
+  /** `step`: how long a picture lasts until some have told, in milliseconds. */
   constructor(step: number) {
-    this.step = step > 0 && step < 1000 ? step : 33;
+    this.steps = [step > 0 && step < 1000 ? step : 33];
+  }
+
+  private get step(): number {
+    const sorted = [...this.steps].sort((a, b) => a - b);
+    return Math.round(sorted[sorted.length >> 1] ?? 33);
   }
 
   pack(samples: readonly VideoSample[]): Segment[] {
@@ -64,11 +72,12 @@ export class VideoPacker {
   private fragment(samples: readonly VideoSample[], length: number | null): Segment {
     const packed = samples.map((sample, at) => {
       const passed = this.lastDts === null ? 0 : sample.dts - this.lastDts;
-      if (passed > 0 && passed < FIRST_PICTURE_MS) this.step = passed;
+      if (passed > 0 && passed < FIRST_PICTURE_MS) this.steps.push(passed);
+      if (this.steps.length > STEPS_KEPT) this.steps.shift();
       this.lastDts = sample.dts;
       const next = samples[at + 1];
       return {
-        duration: next ? Math.max(1, next.dts - sample.dts) : (length ?? Math.round(this.step)),
+        duration: next ? Math.max(1, next.dts - sample.dts) : (length ?? this.step),
         size: sample.length,
         cts: sample.cts,
         flags: {
@@ -84,7 +93,7 @@ export class VideoPacker {
     return {
       kind: "video",
       bytes: fragment(1, this.sequence++, samples[0]?.dts ?? 0, packed, payload),
-      end: Math.max(...samples.map((sample) => sample.dts + sample.cts)) + Math.round(this.step),
+      end: Math.max(...samples.map((sample) => sample.dts + sample.cts)) + this.step,
       keyframe: samples.reduce<number | null>((at, sample) => (sample.isKeyframe ? sample.dts + sample.cts : at), null),
     };
   }
