@@ -82,7 +82,10 @@ struct Shared {
     name: String,
     framer: Mutex<Framer>,
     state: Mutex<State>,
+    /// Anything came.
     news: Notify,
+    /// A picture came, or anything in a stream without pictures.
+    beats: Notify,
     /// Which publisher is heard: the newest.
     publisher: AtomicU64,
     readers: AtomicUsize,
@@ -113,9 +116,10 @@ impl Publisher {
             return;
         }
         let framed = framer.frame(media);
-        {
+        let beat = {
             let mut state = self.shared.state();
             let State { ring, stats, rate, .. } = &mut *state;
+            let beat = ring.beat();
             match framed {
                 Framed::Layout { layout, dts, tags } => ring.begin_era(layout, dts, tags),
                 Framed::Tag { kind, dts, bytes } => {
@@ -137,8 +141,12 @@ impl Publisher {
                 }
                 Framed::Unchanged => return,
             }
-        }
+            ring.beat() != beat
+        };
         self.shared.news.notify_waiters();
+        if beat {
+            self.shared.beats.notify_waiters();
+        }
     }
 }
 
@@ -148,6 +156,7 @@ impl Drop for Publisher {
         if self.shared.publisher.load(Ordering::Acquire) == self.number {
             self.shared.state().closed = true;
             self.shared.news.notify_waiters();
+            self.shared.beats.notify_waiters();
         }
     }
 }
@@ -170,6 +179,7 @@ impl Channel {
                 closed: false,
             }),
             news: Notify::new(),
+            beats: Notify::new(),
             publisher: AtomicU64::new(0),
             readers: AtomicUsize::new(0),
         });
@@ -331,17 +341,27 @@ impl Reader {
 
     /// Returns once [`Reader::try_next`] has something to say. Loses nothing when cancelled.
     pub async fn wait(&mut self) {
+        self.wait_on(&self.shared.news, |ring| ring.has_news(self.cursor)).await;
+    }
+
+    /// Returns once a picture has come, or anything in a stream without pictures: who lets sound ride with pictures
+    /// is not woken by it, and looks at a time of its own. Loses nothing when cancelled.
+    pub async fn wait_for_beat(&mut self) {
+        self.wait_on(&self.shared.beats, |ring| ring.has_beat(self.cursor)).await;
+    }
+
+    async fn wait_on(&self, bell: &Notify, came: impl Fn(&Ring) -> bool) {
         loop {
-            let news = self.shared.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
+            let rung = bell.notified();
+            tokio::pin!(rung);
+            rung.as_mut().enable();
             {
                 let state = self.shared.state();
-                if state.closed || state.ring.has_news(self.cursor) {
+                if state.closed || came(&state.ring) {
                     return;
                 }
             }
-            news.await;
+            rung.await;
         }
     }
 
@@ -448,7 +468,7 @@ mod tests {
     use super::*;
     use crate::base::units::PictureSize;
     use crate::hub::Hub;
-    use crate::media::packet::{Packet, Track, VideoCodec, VideoConfig};
+    use crate::media::packet::{AudioConfig, Packet, Track, VideoCodec, VideoConfig};
 
     fn layout(record: u8) -> Media {
         Media::Layout(Layout {
@@ -582,6 +602,46 @@ mod tests {
         publisher.publish(picture(120, true));
         assert_eq!(reader.jump_to_newest_keyframe(), Some(2));
         assert!(reader.fresh_headers().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_pictures_is_not_woken_by_sound_unless_there_is_nothing_else() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        let sound = || {
+            let payload = Bytes::from_static(&[1, 2]);
+            Media::Packet(Packet {
+                track: Track::Audio,
+                dts: Ticks(9),
+                pts: Ticks(9),
+                keyframe: true,
+                payload,
+            })
+        };
+        let audio = AudioConfig {
+            record: Bytes::from_static(&[0x11, 0x90]),
+            sample_rate: 48_000,
+            channels: 2,
+            bitrate: None,
+        };
+        let Media::Layout(with_picture) = layout(1) else { panic!("a layout") };
+        publisher.publish(Media::Layout(Layout { audio: Some(audio.clone()), ..with_picture }));
+        let mut reader = hub.channel("main").expect("open").reader(Start::Head);
+        let mut woken = move || {
+            let waiting = reader.wait_for_beat();
+            runtime()
+                .block_on(async { tokio::time::timeout(Duration::from_millis(1), waiting).await.is_ok() })
+        };
+        publisher.publish(sound());
+        assert!(!woken());
+        publisher.publish(picture(0, true));
+        assert!(woken());
+        let mut reader = hub.channel("main").expect("open").reader(Start::Head);
+        publisher.publish(Media::Layout(Layout { video: None, audio: Some(audio) }));
+        publisher.publish(sound());
+        assert!(runtime().block_on(async {
+            tokio::time::timeout(Duration::from_secs(5), reader.wait_for_beat()).await.is_ok()
+        }));
     }
 
     #[test]

@@ -172,6 +172,8 @@ pub(super) struct Ring {
     pushed_bytes: u64,
     /// Numbers of the tags in the ring at which a decoder can start: keyframes; all sound where there is no picture.
     joins: VecDeque<u64>,
+    /// The number after the newest picture; after the newest tag where there is no picture.
+    beat: u64,
     /// Header sets, oldest first: the one in force at the oldest tag, and all after it.
     eras: VecDeque<Arc<Headers>>,
 }
@@ -184,6 +186,7 @@ impl Ring {
             head: 0,
             pushed_bytes: 0,
             joins: VecDeque::new(),
+            beat: 0,
             eras: VecDeque::new(),
         }
     }
@@ -224,6 +227,9 @@ impl Ring {
             self.joins.push_back(self.head);
         }
         self.append(Tag { seq: self.head, kind, dts, bytes });
+        if matches!(kind, TagKind::Video { .. }) || !has_picture {
+            self.beat = self.head;
+        }
         self.trim();
     }
 
@@ -324,6 +330,16 @@ impl Ring {
         } else {
             cursor.next < self.head
         }
+    }
+
+    /// Whether a picture stands at `cursor` or after it; where there is no picture, anything.
+    pub(super) fn has_beat(&self, cursor: Cursor) -> bool {
+        self.beat > cursor.next
+    }
+
+    /// The number after the newest picture; it changes whenever [`Ring::has_beat`] may.
+    pub(super) fn beat(&self) -> u64 {
+        self.beat
     }
 
     /// Puts `cursor` at the newest keyframe if that is ahead of it: `Some` of the tags it will not see. `None`

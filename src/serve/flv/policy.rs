@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long sound may wait for a picture to ride with: a frame at 25 a second and what its camera jitters.
 const SOUND_WAITS: Duration = Duration::from_millis(45);
 
-/// What came from the channel.
+/// What happened at the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
     /// A picture.
@@ -16,6 +16,8 @@ pub(super) enum Came {
     BesidePicture,
     /// Sound, or a header, in a stream without.
     Alone,
+    /// All that was there has been looked at.
+    Looked,
     /// All that came was written.
     Written,
 }
@@ -23,16 +25,18 @@ pub(super) enum Came {
 /// Decides when what came is written to the viewers.
 ///
 /// A write costs far more than its bytes, so the sound since the last picture rides with the next one, and with
-/// `merge` pictures wait for each other.
+/// `merge` pictures wait for each other. Sound does not even wake anybody: it is found by looking now and then, and
+/// counted as waiting since the look before.
 #[derive(Debug)]
 pub(super) struct Rhythm {
     merge: Duration,
+    looked_at: Instant,
     due: Option<Instant>,
 }
 
 impl Rhythm {
-    pub(super) fn new(merge: Duration) -> Rhythm {
-        Rhythm { merge, due: None }
+    pub(super) fn new(now: Instant, merge: Duration) -> Rhythm {
+        Rhythm { merge, looked_at: now, due: None }
     }
 
     /// Another time for pictures to wait, from the next one on.
@@ -40,28 +44,35 @@ impl Rhythm {
         self.merge = merge;
     }
 
-    /// Takes note of what came; [`Rhythm::wake_at`] may be earlier then.
+    /// Takes note of what happened.
     pub(super) fn handle(&mut self, now: Instant, came: Came) {
-        let wait = match came {
-            Came::Picture | Came::Alone => self.merge,
-            Came::BesidePicture => self.merge.max(SOUND_WAITS),
+        let due = match came {
+            Came::Picture | Came::Alone => now + self.merge,
+            Came::BesidePicture => self.looked_at + self.sound_waits(),
+            Came::Looked => {
+                self.looked_at = now;
+                return;
+            }
             Came::Written => {
                 self.due = None;
                 return;
             }
         };
-        let due = now + wait;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    /// When to write; `None` while there is nothing.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.due
+    /// When to look, and to write what [is due](Rhythm::is_due) then.
+    pub(super) fn wake_at(&self) -> Instant {
+        self.due.unwrap_or(self.looked_at + self.sound_waits())
     }
 
     /// Whether to write now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
+    }
+
+    fn sound_waits(&self) -> Duration {
+        self.merge.max(SOUND_WAITS)
     }
 }
 
@@ -145,24 +156,23 @@ mod tests {
     #[test]
     fn no_picture_waits_and_sound_rides_with_it() {
         let start = clock::now();
-        let mut rhythm = Rhythm::new(Duration::ZERO);
-        rhythm.handle(start, Came::BesidePicture);
-        rhythm.handle(start + ms(21), Came::BesidePicture);
+        let mut rhythm = Rhythm::new(start, Duration::ZERO);
+        rhythm.handle(start + ms(33), Came::BesidePicture);
         assert!(!rhythm.is_due(start + ms(33)));
         rhythm.handle(start + ms(33), Came::Picture);
         assert!(rhythm.is_due(start + ms(33)));
+        rhythm.handle(start + ms(33), Came::Looked);
         rhythm.handle(start + ms(33), Came::Written);
-        assert_eq!(rhythm.wake_at(), None);
+        assert_eq!(rhythm.wake_at(), start + ms(33) + SOUND_WAITS);
     }
 
     #[test]
     fn sound_does_not_wait_for_a_picture_that_does_not_come() {
         let start = clock::now();
-        let mut rhythm = Rhythm::new(Duration::ZERO);
-        rhythm.handle(start, Came::BesidePicture);
-        rhythm.handle(start + ms(40), Came::BesidePicture);
-        assert_eq!(rhythm.wake_at(), Some(start + SOUND_WAITS), "the first piece decides");
-        let mut rhythm = Rhythm::new(Duration::ZERO);
+        let mut rhythm = Rhythm::new(start, Duration::ZERO);
+        rhythm.handle(start + SOUND_WAITS, Came::BesidePicture);
+        assert!(rhythm.is_due(start + SOUND_WAITS), "it may have come right after the last look");
+        let mut rhythm = Rhythm::new(start, Duration::ZERO);
         rhythm.handle(start, Came::Alone);
         assert!(rhythm.is_due(start), "without a picture nothing waits");
     }
@@ -170,9 +180,10 @@ mod tests {
     #[test]
     fn merging_gathers_pictures_for_that_long_and_no_longer() {
         let start = clock::now();
-        let mut rhythm = Rhythm::new(ms(100));
+        let mut rhythm = Rhythm::new(start, ms(100));
         rhythm.handle(start, Came::Picture);
         for millis in [33, 67, 99] {
+            rhythm.handle(start + ms(millis), Came::Looked);
             rhythm.handle(start + ms(millis), Came::Picture);
             assert!(!rhythm.is_due(start + ms(millis)));
         }
@@ -219,22 +230,43 @@ mod tests {
         ) {
             let bound = ms(merge).max(SOUND_WAITS);
             let mut now = clock::now();
-            let mut rhythm = Rhythm::new(ms(merge));
-            let mut oldest: Option<Instant> = None;
+            let mut rhythm = Rhythm::new(now, ms(merge));
+            // What came and was not looked at, what was and was not written: the oldest of each.
+            let (mut unseen, mut unwritten): (Option<(Instant, Came)>, Option<Instant>) = (None, None);
             for (step, kind) in came {
-                now += ms(step);
-                if rhythm.is_due(now) {
-                    rhythm.handle(now, Came::Written);
-                    oldest = None;
+                let next = now + ms(step);
+                let came = [Came::Picture, Came::BesidePicture, Came::Alone][usize::from(kind)];
+                // Everything but sound beside a picture wakes at once; time wakes in between.
+                while rhythm.wake_at() < next {
+                    now = rhythm.wake_at();
+                    if let Some((at, sound)) = unseen.take() {
+                        rhythm.handle(now, sound);
+                        unwritten.get_or_insert(at);
+                    }
+                    rhythm.handle(now, Came::Looked);
+                    if rhythm.is_due(now) {
+                        prop_assert!(unwritten.is_some_and(|at| now <= at + bound));
+                        unwritten = None;
+                        rhythm.handle(now, Came::Written);
+                    }
                 }
-                rhythm.handle(now, match kind {
-                    0 => Came::Picture,
-                    1 => Came::BesidePicture,
-                    _ => Came::Alone,
-                });
-                let oldest = *oldest.get_or_insert(now);
-                let due = rhythm.wake_at().expect("something waits");
-                prop_assert!(due <= oldest + bound);
+                now = next;
+                if came == Came::BesidePicture {
+                    unseen.get_or_insert((now, came));
+                    continue;
+                }
+                if let Some((at, sound)) = unseen.take() {
+                    rhythm.handle(now, sound);
+                    unwritten.get_or_insert(at);
+                }
+                rhythm.handle(now, came);
+                unwritten.get_or_insert(now);
+                rhythm.handle(now, Came::Looked);
+                prop_assert!(unwritten.is_some_and(|at| now <= at + bound));
+                if rhythm.is_due(now) {
+                    unwritten = None;
+                    rhythm.handle(now, Came::Written);
+                }
             }
         }
     }

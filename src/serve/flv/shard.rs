@@ -80,7 +80,7 @@ impl Shard {
     ) -> Shard {
         let reader = channel.reader(Start::Head);
         let first = reader.position();
-        let merge = settings.borrow().merge;
+        let (now, merge) = (clock::now(), settings.borrow().merge);
         Shard {
             channel,
             reader,
@@ -88,12 +88,12 @@ impl Shard {
             settings,
             figures,
             viewers: Vec::new(),
-            rhythm: Rhythm::new(merge),
+            rhythm: Rhythm::new(now, merge),
             batch: Batch::default(),
             first,
             next: first,
             scratch: Batch::default(),
-            look_after_at: clock::now() + LOOK_AFTER_EVERY,
+            look_after_at: now + LOOK_AFTER_EVERY,
             over: false,
         }
     }
@@ -102,7 +102,7 @@ impl Shard {
     pub(super) async fn run(mut self) {
         let mut newcomers = Vec::with_capacity(JOINS_AT_ONCE);
         while !self.over {
-            let wake_at = self.rhythm.wake_at().map_or(self.look_after_at, |due| due.min(self.look_after_at));
+            let wake_at = self.rhythm.wake_at().min(self.look_after_at);
             tokio::select! {
                 biased;
                 joined = self.joins.recv_many(&mut newcomers, JOINS_AT_ONCE) => {
@@ -111,7 +111,7 @@ impl Shard {
                     }
                     newcomers.drain(..).for_each(|newcomer| self.join(newcomer));
                 }
-                () = self.reader.wait() => {}
+                () = self.reader.wait_for_beat() => {}
                 () = writable(&mut self.viewers) => {}
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
@@ -171,7 +171,10 @@ impl Shard {
                     self.rhythm.handle(now, Came::Written);
                     self.viewers.iter_mut().for_each(Viewer::fall_behind);
                 }
-                Next::Empty => break,
+                Next::Empty => {
+                    self.rhythm.handle(now, Came::Looked);
+                    break;
+                }
                 Next::Closed => {
                     self.over = true;
                     break;
