@@ -71,7 +71,7 @@ impl Server {
         let house = Arc::new(House::new(http, parts));
         let stopping = watch::Sender::new(false);
         let task = tokio::spawn(listener::run(listener, house.clone(), stopping.subscribe()));
-        info!(%address, "listening for HTTP");
+        info!(%address, "serving HTTP");
         Ok(Server { address, house, stopping, task })
     }
 
