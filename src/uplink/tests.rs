@@ -303,3 +303,63 @@ fn an_output_ends_with_its_stream() {
         wait_for(&outputs, |status| status.state == State::Stopped).await;
     });
 }
+
+#[test]
+fn outputs_are_stopped_at_once_and_started_again_with_a_good_bye_between() {
+    run(async {
+        static MANNERS: [Manner; 2] = [Manner::Willing; 2];
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&MANNERS).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        camera.shoot(5);
+        let channel = hub.channel("main").expect("open");
+        outputs.start(&far.output(), channel.clone());
+        far.hear_video().await;
+        assert!(outputs.is_running("cloud") && !outputs.is_running("nobody"));
+        // Another start takes over where the first one says good-bye.
+        outputs.start(&far.output(), channel.clone());
+        while !matches!(far.hear().await, ServerSessionEvent::PublishStreamFinished { .. }) {}
+        far.hear_video().await;
+        let second = Output { name: "second".into(), ..Far::new(&[]).await.output() };
+        outputs.start(&second, channel);
+        assert_eq!(outputs.status().len(), 2);
+        timeout(DEADLINE, outputs.stop_all(&["cloud", "second"])).await.expect("they end");
+        assert!(outputs.status().is_empty() && !outputs.is_running("cloud"));
+        while !matches!(far.hear().await, ServerSessionEvent::PublishStreamFinished { .. }) {}
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_for_an_output_loses_no_good_bye() {
+    run(async {
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let mut camera = Camera::new(&hub);
+        camera.shoot(5);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        far.hear_video().await;
+        tokio::select! {
+            biased;
+            () = outputs.stop("cloud") => panic!("the output's task had no turn yet"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(!outputs.is_running("cloud"));
+        outputs.shutdown().await;
+        assert!(outputs.status().is_empty());
+        while !matches!(far.hear().await, ServerSessionEvent::PublishStreamFinished { .. }) {}
+    });
+}
+
+#[test]
+fn an_output_whose_stream_is_gone_does_not_run() {
+    run(async {
+        let (hub, far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let camera = Camera::new(&hub);
+        outputs.start(&far.output(), hub.channel("main").expect("open"));
+        assert!(outputs.is_running("cloud"));
+        drop(camera);
+        assert!(!outputs.is_running("cloud"));
+        let camera = Camera::new(&hub);
+        outputs.start(&far.output(), hub.channel("main").expect("open again"));
+        assert!(outputs.is_running("cloud"));
+        drop(camera);
+    });
+}
