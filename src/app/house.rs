@@ -1,11 +1,12 @@
 //! The rooms, joined: three lists, one to start, one to reload, one to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::base::clock;
@@ -13,17 +14,20 @@ use crate::base::metrics::Exposition;
 use crate::base::queue;
 use crate::capture::{Camera, Cameras};
 use crate::config::schema::{Config, Output, Stream};
-use crate::config::{self, Effect};
+use crate::config::{self, Change, Effect};
 use crate::encode::{Encoder, Encoders};
-use crate::hub::{Hub, Limits};
+use crate::hub::{Channel, Hub, Limits, Publisher};
 use crate::serve::{Describe, Parts, ServeError, Server};
 use crate::uplink::Outputs;
 
 use super::addresses;
 
-/// A stream counts as moving while its last packet is no older than this: longer than the slowest camera's
+/// A stream counts as moving while its last picture is no older than this: longer than the slowest camera's
 /// frame, shorter than a person's patience.
 const MOVING_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a camera and a codec may take to come back before they are left behind.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why the box cannot start here; a sentence with what to do.
 #[derive(Debug)]
@@ -35,13 +39,22 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// One stream at work. The encoder ends when the camera's end of the queue is gone, so the camera stands first.
-struct Running {
+/// A stream's source and encoder at work. The encoder ends when the camera's end of the queue is gone, so the
+/// camera stands first.
+struct Working {
     camera: Camera,
     encoder: Encoder,
 }
 
-type Streams = Arc<Mutex<BTreeMap<String, Running>>>;
+/// One configured stream, whether it works or not. Its channel is open as long as this stands: viewers and outputs
+/// stay while the source and the encoder are started again.
+struct Slot {
+    publisher: Arc<Publisher>,
+    /// At work, or why not.
+    work: Result<Working, String>,
+}
+
+type Streams = Arc<Mutex<BTreeMap<String, Slot>>>;
 
 /// The running box.
 pub(super) struct House {
@@ -62,96 +75,147 @@ impl House {
     pub(super) async fn start(config: Config) -> Result<House, Unusable> {
         prepare_data_dir(&config)?;
         let hub = Hub::new();
-        let streams = Streams::default();
         let outputs = Outputs::new();
+        let streams = Streams::default();
+        // The streams are there before the first request can ask for them.
+        for stream in &config.streams {
+            lock(&streams).insert(stream.name.clone(), closed_slot(&hub, stream));
+        }
         let probing = tokio::task::spawn_blocking(Encoders::probe);
         let server = Server::start(&config.http, parts(&hub, &streams, &outputs))
             .map_err(|trouble| cannot_listen(&trouble))?;
-        let encoders =
-            probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
-        let mut house = House { hub, encoders, cameras: Cameras::new(), outputs, streams, server, config };
-        for stream in house.config.streams.clone() {
-            house.start_stream(&stream);
-        }
-        for output in house.config.outputs.clone() {
-            house.start_output(&output);
-        }
+        let encoders = probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
+        let cameras = Cameras::new();
+        let house = House { config, hub, encoders, cameras, outputs, streams, server };
+        house.config.streams.iter().for_each(|stream| house.start_stream(stream));
+        house.config.outputs.iter().for_each(|output| house.start_output(output));
         house.tell_addresses();
         Ok(house)
     }
 
-    /// Takes over what of `new` can change while running and says what could not.
-    pub(super) async fn reload(&mut self, new: Config) {
-        let changes = config::diff(&self.config, &new);
+    /// Takes over what of `new` can change while running and says what could not. May be dropped half-way, by a stop.
+    pub(super) async fn reload(&mut self, mut new: Config) {
+        let mut changes = config::diff(&self.config, &new);
         if changes.is_empty() {
             info!("configuration read again: nothing changed");
             return;
         }
-        let mut restart_streams = Vec::new();
-        let mut restart_outputs = Vec::new();
-        for change in &changes {
-            match &change.effect {
-                Effect::Live => info!(key = %change.key, "changed"),
+        self.keep_streams_that_could_not_start(&mut new, &mut changes);
+        // What only a new process can take over stays as it is in force, so that the next reload compares with that.
+        new.http.listen = self.config.http.listen;
+        new.appliance.data_dir.clone_from(&self.config.appliance.data_dir);
+        let mut streams = BTreeSet::new();
+        let mut outputs = BTreeSet::new();
+        for Change { key, effect } in changes {
+            match effect {
+                Effect::Live => info!(%key, "changed"),
                 Effect::RestartStream(name) => {
-                    info!(key = %change.key, "changed: the stream starts again");
-                    restart_streams.push(name.clone());
+                    info!(%key, "changed: the stream starts again");
+                    streams.insert(name);
                 }
                 Effect::RestartOutput(name) => {
-                    info!(key = %change.key, "changed: the output starts again");
-                    restart_outputs.push(name.clone());
+                    info!(%key, "changed: the output starts again");
+                    outputs.insert(name);
                 }
                 Effect::RestartProcess => {
-                    warn!(key = %change.key, "changed, but it takes effect only when footlight is started again");
+                    warn!(%key, "changed, but it takes effect only when footlight is started again");
                 }
             }
         }
         self.config = new;
         self.server.reconfigure(&self.config.http);
         self.carry_bitrates();
-        restart_streams.sort();
-        restart_streams.dedup();
-        for name in &restart_streams {
-            self.restart_stream(name).await;
+        // Side by side: each may have a far end to say goodbye to, or a driver that takes its time.
+        let mut farewells = JoinSet::new();
+        for name in outputs.clone() {
+            let leaving = self.outputs.clone();
+            farewells.spawn(async move { leaving.stop(&name).await });
         }
-        restart_outputs.sort();
-        restart_outputs.dedup();
-        for name in &restart_outputs {
-            self.outputs.stop(name).await;
-            if let Some(output) = self.config.outputs.iter().find(|output| output.name == *name).cloned() {
-                self.start_output(&output);
+        let gone: Vec<Slot> = streams.iter().filter_map(|name| self.take_out(name)).collect();
+        tokio::join!(give_back(gone, GIVE_BACK_WITHIN), farewells.join_all());
+        for stream in self.config.streams.iter().filter(|stream| streams.contains(&stream.name)) {
+            self.start_stream(stream);
+        }
+        for output in self.config.outputs.iter().filter(|output| outputs.contains(&output.name)) {
+            self.start_output(output);
+        }
+    }
+
+    /// Starts again what ended without being told to.
+    pub(super) async fn look_after(&mut self) {
+        let ended: Vec<String> = lock(&self.streams)
+            .iter()
+            .filter(|(_, slot)| slot.work.as_ref().is_ok_and(|working| working.encoder.has_ended()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in ended {
+            error!(stream = %name, "the encoder ended by a bug of ours; the stream starts again");
+            let gone = self.take_out(&name).into_iter().collect();
+            give_back(gone, GIVE_BACK_WITHIN).await;
+            if let Some(stream) = self.config.streams.iter().find(|stream| stream.name == name) {
+                self.start_stream(stream);
             }
         }
     }
 
-    /// Ends every room: the far ends and the viewers hear goodbye, then the cameras and codecs are given back.
+    /// Ends every room within the bound: the far ends and the viewers hear goodbye while the cameras and codecs are
+    /// given back.
     pub(super) async fn stop(self, within: Duration) {
-        let farewell = async { tokio::join!(self.outputs.shutdown(), self.server.shutdown(within)) };
-        if tokio::time::timeout(within, farewell).await.is_err() {
-            warn!("a far end did not answer the goodbye in time");
-        }
-        let streams = std::mem::take(&mut *lock(&self.streams));
-        for running in streams.values() {
-            running.camera.begin_stop();
-        }
-        let give_back = tokio::task::spawn_blocking(move || drop(streams));
-        if tokio::time::timeout(within, give_back).await.is_err() {
-            warn!("a camera or codec did not come back in time and is left behind");
+        // The channels stay open until all have said goodbye: their end would look like a fault to them.
+        let mut streams = std::mem::take(&mut *lock(&self.streams));
+        let working = streams.values_mut().map(|slot| Slot {
+            publisher: slot.publisher.clone(),
+            work: std::mem::replace(&mut slot.work, Err("stopped".to_owned())),
+        });
+        let working = working.collect();
+        let farewell = async {
+            let said = async { tokio::join!(self.outputs.shutdown(), self.server.shutdown(within)) };
+            if tokio::time::timeout(within, said).await.is_err() {
+                warn!("a far end did not answer the goodbye in time");
+            }
+        };
+        tokio::join!(farewell, give_back(working, within));
+    }
+
+    /// A named encoder that does not work here is told before the stream that runs is stopped for it.
+    fn keep_streams_that_could_not_start(&self, new: &mut Config, changes: &mut Vec<Change>) {
+        for old in &self.config.streams {
+            let Some(stream) = new.streams.iter_mut().find(|stream| stream.name == old.name) else { continue };
+            if stream.encoder != old.encoder
+                && let Err(cause) = self.encoders.check(&stream.encoder)
+            {
+                error!(stream = %old.name, "{cause}; the stream goes on as it was");
+                stream.clone_from(old);
+                changes.retain(|change| change.effect != Effect::RestartStream(old.name.clone()));
+            }
         }
     }
 
-    fn start_stream(&mut self, stream: &Stream) {
-        let publisher = self.hub.open(&stream.name, limits(stream));
+    fn start_stream(&self, stream: &Stream) {
+        let mut slot = closed_slot(&self.hub, stream);
+        let publisher = slot.publisher.clone();
         let (outlet, inlet) = queue::bounded();
         let started = self
             .encoders
             .start(stream, inlet, move |media| publisher.publish(media))
-            .and_then(|encoder| Ok(Running { camera: self.cameras.start(stream, outlet)?, encoder }));
-        match started {
-            Ok(running) => drop(lock(&self.streams).insert(stream.name.clone(), running)),
-            Err(cause) => {
-                error!(stream = %stream.name, %cause, "the system gives no threads for this stream");
-            }
+            .and_then(|encoder| Ok(Working { camera: self.cameras.start(stream, outlet)?, encoder }));
+        slot.work = started.map_err(|cause| {
+            error!(stream = %stream.name, "the stream does not start: {cause}");
+            cause.to_string()
+        });
+        let replaced = lock(&self.streams).insert(stream.name.clone(), slot);
+        drop(replaced);
+    }
+
+    /// Takes the work out of a stream's slot; the slot itself goes too if the stream is configured no more.
+    fn take_out(&self, name: &str) -> Option<Slot> {
+        let mut streams = lock(&self.streams);
+        if !self.config.streams.iter().any(|stream| stream.name == name) {
+            return streams.remove(name);
         }
+        let slot = streams.get_mut(name)?;
+        let work = std::mem::replace(&mut slot.work, Err("starting again".to_owned()));
+        Some(Slot { publisher: slot.publisher.clone(), work })
     }
 
     fn start_output(&self, output: &Output) {
@@ -163,32 +227,12 @@ impl House {
         }
     }
 
-    /// Stops the stream `name` and starts it as the configuration has it now, if it still does. Its viewers and
-    /// its outputs stay where it is only restarted.
-    async fn restart_stream(&mut self, name: &str) {
-        let wanted = self.config.streams.iter().find(|stream| stream.name == name).cloned();
-        let running = lock(&self.streams).remove(name);
-        // The channel stays open over the change: the next publisher takes it over before this one goes.
-        let kept = wanted.as_ref().map(|stream| self.hub.open(name, limits(stream)));
-        if let Some(running) = running {
-            running.camera.begin_stop();
-            // A camera can be opened once: the old source must be gone before the new one comes.
-            let gone = tokio::task::spawn_blocking(move || drop(running));
-            if gone.await.is_err() {
-                error!(stream = name, "the old source broke while it stopped");
-            }
-        }
-        if let Some(stream) = wanted {
-            self.start_stream(&stream);
-        }
-        drop(kept);
-    }
-
     fn carry_bitrates(&self) {
         let streams = lock(&self.streams);
         for stream in &self.config.streams {
-            if let (Some(running), Some(bitrate)) = (streams.get(&stream.name), stream.bitrate) {
-                running.encoder.set_bitrate(bitrate);
+            let working = streams.get(&stream.name).and_then(|slot| slot.work.as_ref().ok());
+            if let (Some(working), Some(bitrate)) = (working, stream.bitrate) {
+                working.encoder.set_bitrate(bitrate);
             }
         }
     }
@@ -199,6 +243,30 @@ impl House {
                 info!("watch {name}: http://{host}/watch/{name}", name = stream.name);
             }
         }
+    }
+}
+
+/// A stream that has its channel and nothing else yet. A channel that is open already is taken over.
+fn closed_slot(hub: &Hub, stream: &Stream) -> Slot {
+    let cache_bytes = usize::try_from(stream.gop_cache.0).unwrap_or(usize::MAX);
+    let limits = Limits { cache_bytes, ..Limits::default() };
+    Slot { publisher: Arc::new(hub.open(&stream.name, limits)), work: Err("starting".to_owned()) }
+}
+
+/// Stops sources and encoders, all at once, and waits for them no longer than `within`.
+async fn give_back(slots: Vec<Slot>, within: Duration) {
+    for slot in &slots {
+        if let Ok(working) = &slot.work {
+            working.camera.begin_stop();
+        }
+    }
+    let mut leaving = JoinSet::new();
+    for slot in slots {
+        leaving.spawn_blocking(move || drop(slot));
+    }
+    let all = async { while leaving.join_next().await.is_some() {} };
+    if tokio::time::timeout(within, all).await.is_err() {
+        warn!("a camera or a codec did not come back in time and is left behind");
     }
 }
 
@@ -235,10 +303,6 @@ fn cannot_listen(trouble: &ServeError) -> Unusable {
     Unusable(format!("{trouble}: {cause}; {advice}"))
 }
 
-fn limits(stream: &Stream) -> Limits {
-    Limits { cache_bytes: usize::try_from(stream.gop_cache.0).unwrap_or(usize::MAX), ..Limits::default() }
-}
-
 /// What the server shows of the other rooms.
 fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
     let describe_hub = hub.clone();
@@ -248,9 +312,9 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
         Box::new(describe_process),
         Box::new(move |page| describe_hub.describe_metrics(page)),
         Box::new(move |page| {
-            for running in lock(&describe_streams).values() {
-                running.camera.describe_metrics(page);
-                running.encoder.describe_metrics(page);
+            for working in lock(&describe_streams).values().filter_map(|slot| slot.work.as_ref().ok()) {
+                working.camera.describe_metrics(page);
+                working.encoder.describe_metrics(page);
             }
         }),
         Box::new(move |page| describe_outputs.describe_metrics(page)),
@@ -259,15 +323,23 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
     Parts { hub: hub.clone(), describe, ready: Box::new(move || ready(&ready_hub, &ready_streams)) }
 }
 
-/// Ready means that every stream moves.
+/// Ready means that every stream moves: its picture, or its sound where it has no picture.
 fn ready(hub: &Hub, streams: &Streams) -> Result<(), Vec<String>> {
     let now = clock::now();
     let mut reasons = Vec::new();
-    for (name, running) in lock(streams).iter() {
-        let stats = hub.channel(name).map(|channel| channel.stats());
-        let last = stats.and_then(|stats| stats.last_video_at.max(stats.last_audio_at));
-        if last.is_none_or(|at| now.saturating_duration_since(at) > MOVING_WITHIN) {
-            reasons.push(format!("stream {name}: {}", running.camera.status().words));
+    for (name, slot) in lock(streams).iter() {
+        let channel = hub.channel(name);
+        let has_picture = |channel: &Channel| channel.layout().is_none_or(|layout| layout.video.is_some());
+        let last = channel.as_ref().and_then(|channel| {
+            let stats = channel.stats();
+            if has_picture(channel) { stats.last_video_at } else { stats.last_audio_at }
+        });
+        match &slot.work {
+            Err(trouble) => reasons.push(format!("stream {name}: {trouble}")),
+            Ok(working) if last.is_none_or(|at| now.saturating_duration_since(at) > MOVING_WITHIN) => {
+                reasons.push(format!("stream {name}: {}", working.camera.status().words));
+            }
+            Ok(_) => {}
         }
     }
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
@@ -282,6 +354,6 @@ fn describe_process(page: &mut Exposition) {
     );
 }
 
-fn lock(streams: &Streams) -> MutexGuard<'_, BTreeMap<String, Running>> {
+fn lock(streams: &Streams) -> MutexGuard<'_, BTreeMap<String, Slot>> {
     streams.lock().unwrap_or_else(PoisonError::into_inner)
 }

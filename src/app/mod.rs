@@ -15,6 +15,7 @@ mod signals;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::base::exit;
@@ -24,7 +25,10 @@ use house::House;
 use signals::{Asked, Signals};
 
 /// What a clean stop may take: the far ends must hear goodbye, and a service manager waits no longer gladly.
-const STOP_WITHIN: Duration = Duration::from_millis(2_500);
+const STOP_WITHIN: Duration = Duration::from_millis(2_600);
+
+/// How often the house is looked over for what ended without being told to.
+const LOOK_AFTER_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again, from where it was read at start.
 pub type Reread<'a> = dyn Fn() -> Result<Loaded, Problems> + 'a;
@@ -61,11 +65,24 @@ async fn live(loaded: Loaded, reread: &Reread<'_>) -> u8 {
             return exit::ENVIRONMENT;
         }
     };
+    let mut look_after = tokio::time::interval(LOOK_AFTER_EVERY);
+    look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match signals.next().await {
-            Asked::Stop { .. } => break,
-            Asked::Reload => reload(&mut house, reread).await,
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            _ = look_after.tick() => {
+                house.look_after().await;
+                continue;
+            }
+        };
+        if asked == Asked::Reload {
+            // A stop is heard also while a reload waits for a far end or a driver.
+            tokio::select! {
+                () = reload(&mut house, reread) => continue,
+                _ = next_stop(&mut signals) => {}
+            }
         }
+        break;
     }
     info!("stopping; a second signal stops at once");
     tokio::select! {
@@ -73,7 +90,7 @@ async fn live(loaded: Loaded, reread: &Reread<'_>) -> u8 {
             info!("stopped");
             exit::OK
         }
-        number = second_stop(&mut signals) => {
+        number = next_stop(&mut signals) => {
             warn!("stopped at once, as asked");
             // Threads may be inside a driver: nothing is waited for any more.
             std::process::exit(exit::by_signal(number));
@@ -81,7 +98,7 @@ async fn live(loaded: Loaded, reread: &Reread<'_>) -> u8 {
     }
 }
 
-async fn second_stop(signals: &mut Signals) -> i32 {
+async fn next_stop(signals: &mut Signals) -> i32 {
     loop {
         if let Asked::Stop { signal } = signals.next().await {
             return signal;

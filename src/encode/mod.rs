@@ -91,6 +91,14 @@ impl Encoders {
         Encoder::start(stream, self.line(&stream.encoder)?, input, output)
     }
 
+    /// Whether [`Encoders::start`] would find an encoder for this choice.
+    ///
+    /// # Errors
+    /// When it names one that is unknown or was refused at the trial.
+    pub fn check(&self, choice: &EncoderChoice) -> io::Result<()> {
+        self.line(choice).map(drop)
+    }
+
     /// The encoders that one stream may use, in the order in which it tries them.
     fn line(&self, choice: &EncoderChoice) -> io::Result<Vec<Kind>> {
         let working = || self.0.iter().filter(|(_, verdict)| verdict.result.is_ok()).map(|(kind, _)| kind);

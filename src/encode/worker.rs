@@ -101,6 +101,11 @@ impl Encoder {
         self.status().describe(&self.stream, page);
     }
 
+    /// Whether its thread ended without being told to, which only a bug can do.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// Stops and joins the thread; takes one encoded picture's time, or 50 ms.
     pub fn stop(mut self) {
         self.join();
