@@ -84,7 +84,8 @@ impl House {
         let probing = tokio::task::spawn_blocking(Encoders::probe);
         let server = Server::start(&config.http, parts(&hub, &streams, &outputs))
             .map_err(|trouble| cannot_listen(&trouble))?;
-        let encoders = probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
+        let encoders =
+            probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
         let cameras = Cameras::new();
         let house = House { config, hub, encoders, cameras, outputs, streams, server };
         house.config.streams.iter().for_each(|stream| house.start_stream(stream));
@@ -180,7 +181,9 @@ impl House {
     /// A named encoder that does not work here is told before the stream that runs is stopped for it.
     fn keep_streams_that_could_not_start(&self, new: &mut Config, changes: &mut Vec<Change>) {
         for old in &self.config.streams {
-            let Some(stream) = new.streams.iter_mut().find(|stream| stream.name == old.name) else { continue };
+            let Some(stream) = new.streams.iter_mut().find(|stream| stream.name == old.name) else {
+                continue;
+            };
             if stream.encoder != old.encoder
                 && let Err(cause) = self.encoders.check(&stream.encoder)
             {

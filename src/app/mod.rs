@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::base::exit;
+use crate::base::{clock, exit};
 use crate::config::{Loaded, Problems};
 
 use house::House;
@@ -26,6 +26,9 @@ use signals::{Asked, Signals};
 
 /// What a clean stop may take: the far ends must hear goodbye, and a service manager waits no longer gladly.
 const STOP_WITHIN: Duration = Duration::from_millis(2_600);
+
+/// Two signals closer than this are one request.
+const SAME_REQUEST_WITHIN: Duration = Duration::from_millis(50);
 
 /// How often the house is looked over for what ended without being told to.
 const LOOK_AFTER_EVERY: Duration = Duration::from_secs(1);
@@ -90,10 +93,22 @@ async fn live(loaded: Loaded, reread: &Reread<'_>) -> u8 {
             info!("stopped");
             exit::OK
         }
-        number = next_stop(&mut signals) => {
+        number = second_stop(&mut signals) => {
             warn!("stopped at once, as asked");
             // Threads may be inside a driver: nothing is waited for any more.
             std::process::exit(exit::by_signal(number));
+        }
+    }
+}
+
+/// A second request to stop. What follows the first within an instant is the same request: `timeout` and some
+/// service managers signal a process and then its group.
+async fn second_stop(signals: &mut Signals) -> i32 {
+    let first = clock::now();
+    loop {
+        let signal = next_stop(signals).await;
+        if clock::now().duration_since(first) > SAME_REQUEST_WITHIN {
+            return signal;
         }
     }
 }
