@@ -30,6 +30,8 @@ function licenses(): Plugin {
 export default defineConfig({
   base: "/",
   plugins: [licenses()],
+  // `npm run dev` and then /watch.html: the page as it is being written, with a box on this machine behind it.
+  server: { proxy: { "/live": "http://localhost:8080" } },
   build: {
     target: "es2020",
     assetsInlineLimit: 0,

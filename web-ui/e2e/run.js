@@ -130,7 +130,7 @@ const checks = {
       assert.equal(await muted(), false);
       await moving(page);
       await page.waitForFunction(() => /** @type {any} */ (document.querySelector("video"))?.webkitAudioDecodedByteCount > 1000, null, { timeout: 5000 });
-      await page.getByRole("button", { name: "Sound is on" }).click();
+      await page.getByRole("button", { name: "Mute", exact: true }).click();
       assert.equal(await muted(), true);
       await moving(page);
     });

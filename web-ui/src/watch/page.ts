@@ -65,7 +65,7 @@ class LivePage extends HTMLElement {
     const playing = phase.kind !== "paused";
     const sound = tracks.audio && !this.video.muted;
     press(this.find(".play"), playing, playing ? "Pause" : "Play");
-    press(this.find(".sound"), sound, !tracks.audio && tracks.video ? "No sound in this stream" : sound ? "Sound is on" : "Sound is off");
+    press(this.find(".sound"), sound, !tracks.audio && tracks.video ? "No sound in this stream" : sound ? "Mute" : "Unmute");
     this.find<HTMLButtonElement>(".sound").disabled = tracks.video && !tracks.audio;
     this.find(".unmute").hidden = !(phase.kind === "live" && tracks.audio && this.video.muted);
     this.find(".soundonly").hidden = !(phase.kind === "live" && tracks.audio && !tracks.video);
@@ -95,8 +95,9 @@ class LivePage extends HTMLElement {
   }
 }
 
+/** Names what a press would do; the drawing follows. */
 function press(button: HTMLElement, on: boolean, text: string): void {
-  button.setAttribute("aria-pressed", String(on));
+  button.dataset["on"] = String(on);
   button.title = text;
   const label = button.querySelector("span");
   if (label && label.textContent !== text) label.textContent = text;
