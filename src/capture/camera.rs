@@ -196,6 +196,7 @@ struct Watcher {
     /// The device or file as it was when the last run was started.
     seen: Option<u64>,
     look_at: Instant,
+    was_tried: bool,
     logged: Option<(String, Instant)>,
 }
 
@@ -215,6 +216,7 @@ impl Watcher {
             left_behind: Vec::new(),
             seen: None,
             look_at: now,
+            was_tried: false,
             logged: None,
         }
     }
@@ -288,7 +290,8 @@ impl Watcher {
     /// While the camera waits: whether its device or file has come back, or is another.
     fn look_for_the_source(&mut self) {
         let now = clock::now();
-        if !self.policy.is_waiting() || now < self.look_at {
+        // Before the first try there is nothing to come back.
+        if !self.policy.is_waiting() || now < self.look_at || !self.was_tried {
             return;
         }
         self.look_at = now + LOOK_EVERY;
@@ -314,7 +317,7 @@ impl Watcher {
     fn try_start(&mut self) -> io::Result<()> {
         let Some(sender) = self.sender.clone() else { return Ok(()) };
         let figures = self.shared.figures.clone();
-        if self.logged.is_some() || figures.frames() > 0 {
+        if std::mem::replace(&mut self.was_tried, true) {
             figures.note_restart();
         }
         figures.say(|text| {

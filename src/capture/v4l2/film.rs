@@ -1,9 +1,11 @@
 //! Films: takes pictures from the driver, throws away what is none, and hands the rest on.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::ticks::Ticks;
@@ -37,8 +39,8 @@ pub(super) enum Way {
     Jpeg,
     /// H.264 that goes on untouched.
     Pass(pass::Pictures),
-    /// H.264 that the stream wants changed.
-    Decode(decode::Pictures),
+    /// H.264 that the stream wants changed; `gate` waits for the first keyframe.
+    Decode { decoder: Box<decode::Pictures>, gate: pass::Pictures },
 }
 
 /// A camera being filmed.
@@ -58,8 +60,14 @@ impl Way {
     pub(super) fn of(shape: &Shape, passes_h264: bool) -> Result<Way, String> {
         Ok(match shape.known.format {
             CameraFormat::Mjpeg => Way::Jpeg,
-            CameraFormat::H264 if passes_h264 => Way::Pass(pass::Pictures::new(&Bytes::new(), 0, shape.rate)),
-            CameraFormat::H264 => Way::Decode(decode::Pictures::h264()?),
+            CameraFormat::H264 => {
+                let pass = pass::Pictures::new(&Bytes::new(), 0, shape.rate);
+                if passes_h264 {
+                    Way::Pass(pass)
+                } else {
+                    Way::Decode { decoder: Box::new(decode::Pictures::h264()?), gate: pass }
+                }
+            }
             _ => Way::Raw(
                 layout::layout(shape.known, shape.size, &shape.strides)
                     .ok_or_else(|| format!("the camera's driver offers pictures of {}", shape.size))?,
@@ -74,7 +82,7 @@ impl Film {
     }
 
     /// Films until the camera fails or the stream ends.
-    pub(super) fn run(mut self, outlet: &mut Outlet) -> Result<std::convert::Infallible, FilmError> {
+    pub(super) fn run(mut self, outlet: &mut Outlet) -> Result<Infallible, FilmError> {
         loop {
             let ready = {
                 let wanted = PollFlags::POLLIN;
@@ -123,6 +131,10 @@ impl Film {
         self.last_at = at;
         if taken.is_damaged {
             outlet.figures().note_damaged();
+            if let Way::Pass(pass) = &mut self.way {
+                // Those after it refer to what is missing.
+                pass.rewind();
+            }
             return Ok(());
         }
         let items = match &mut self.way {
@@ -164,12 +176,16 @@ impl Film {
                 };
                 items
             }
-            Way::Decode(decoder) => {
-                let items = decoded(decoder, at, taken);
-                if items.is_empty() {
-                    outlet.figures().note_damaged();
+            Way::Decode { decoder, gate } => {
+                // Told by the same rules which pictures a decoder can make something of.
+                match passed(gate, at, taken) {
+                    Ok(items) if items.is_empty() => items,
+                    Ok(_) => decoded(decoder, at, taken),
+                    Err(()) => {
+                        outlet.figures().note_damaged();
+                        return Ok(());
+                    }
                 }
-                items
             }
         };
         for item in items {
