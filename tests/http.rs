@@ -9,7 +9,9 @@ use std::time::Duration;
 use footlight::base::{clock, threads};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
-use support::{Footlight, Request, Tag, Viewer, assert_decodes, assert_monotonic, ffprobe, wait_until};
+use support::{
+    Footlight, Request, Tag, Viewer, assert_decodes, assert_monotonic, ffprobe, require, wait_until,
+};
 
 /// Small and quick to encode; long enough between keyframes to see that joining does not wait for one.
 const STREAM: &str =
@@ -187,6 +189,24 @@ fn misbehave(server: SocketAddr, times: usize) {
             let _ = socket.read(&mut [0; 700]);
         }
     }
+}
+
+#[test]
+fn a_box_without_a_file_left_takes_up_again_when_it_has_some() {
+    let prlimit = require("prlimit", "apt-get install util-linux");
+    let words = [prlimit.to_str().expect("a path"), "--nofile=64:64", support::process::BINARY];
+    let mut box_ = Footlight::with(&with_http("max_connections = 300")).program(&words).start();
+    box_.wait_for_picture("main");
+    let mut viewer = Viewer::open(box_.http(), "/live/main.flv");
+    let crowd: Vec<TcpStream> = (0..150).map(|_| connect(box_.http())).collect();
+    box_.wait_for_log(Duration::from_secs(20), "nothing left for another connection");
+    for _ in 0..30 {
+        viewer.picture();
+    }
+    drop(crowd);
+    let asked = Request::new("GET", "/healthz").patience(Duration::from_secs(30)).send(box_.http());
+    assert_eq!(asked.expect("answered").status, 200);
+    assert!(box_.is_running());
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub struct ChannelStats {
     pub cached_packets: usize,
     /// The stream's own time.
     pub at: Ticks,
-    /// Readers now.
+    /// Readers now: viewers, outputs, and one for each core that serves viewers.
     pub readers: usize,
 }
 
@@ -276,7 +276,12 @@ impl Channel {
             &labels,
             stats.cached_bytes as f64,
         );
-        page.gauge("footlight_stream_readers", "Readers now.", &labels, stats.readers as f64);
+        page.gauge(
+            "footlight_stream_readers",
+            "Readers now: viewers, outputs, and one for each core that serves viewers.",
+            &labels,
+            stats.readers as f64,
+        );
     }
 }
 

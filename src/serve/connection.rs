@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,6 +14,8 @@ use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;
+
+use crate::base::clock;
 
 use super::house::{self, House, Seat};
 use super::routes;
@@ -31,6 +33,9 @@ const HEADERS_MAX: usize = 64;
 
 /// A client that takes no byte of an answer between two of these steps is let go. (Viewers have a bound of their own.)
 const WRITE_STALL_STEP: Duration = Duration::from_secs(10);
+
+/// How long an answer that was begun may take once the server stops, and a request that is only half there.
+const LEAVING_LASTS: Duration = Duration::from_secs(1);
 
 /// Serves `stream` until it ends. `seat` is its place among the connections.
 pub(super) async fn serve(
@@ -56,7 +61,7 @@ pub(super) async fn serve(
         .serve_connection(Socket::new(stream, link.clone()), service);
 
     let mut steps = tokio::time::interval(WRITE_STALL_STEP);
-    let (mut written, mut leaving) = (u64::MAX, false);
+    let (mut written, mut leave_at) = (u64::MAX, None);
     let taken = loop {
         let spoken = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -75,10 +80,11 @@ pub(super) async fn serve(
                     return;
                 }
             },
-            () = house::told_to_stop(&mut stopping), if !leaving => {
-                leaving = true;
+            () = house::told_to_stop(&mut stopping), if leave_at.is_none() => {
+                leave_at = Some(clock::now() + LEAVING_LASTS);
                 Pin::new(&mut connection).graceful_shutdown();
             }
+            () = until(leave_at), if leave_at.is_some() => return,
             _ = steps.tick() => {
                 if link.is_unflushed() && link.written() == written {
                     debug!(%peer, "an HTTP client takes no byte of its answer");
@@ -90,4 +96,11 @@ pub(super) async fn serve(
     };
     let stream = connection.into_parts().io.into_stream();
     house.viewing.take(stream, seat, taken).await;
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }

@@ -174,9 +174,14 @@ fn layout(record: u8, audio: bool) -> Media {
 }
 
 fn picture(millis: i64, keyframe: bool, bytes: usize) -> Media {
+    picture_of((millis / 40) as u8, millis, keyframe, bytes)
+}
+
+/// A picture made of `fill`.
+fn picture_of(fill: u8, millis: i64, keyframe: bool, bytes: usize) -> Media {
     let at = Ticks::from_millis(1_000_000 + millis);
     // What a picture is made of lets a reader see that nothing was mixed up.
-    let payload = Bytes::from(vec![(millis / 40) as u8; bytes]);
+    let payload = Bytes::from(vec![fill; bytes]);
     Media::Packet(Packet { track: Track::Video, dts: at, pts: at, keyframe, payload })
 }
 
@@ -443,6 +448,81 @@ fn a_slow_viewer_jumps_to_the_newest_keyframe_and_the_others_do_not_notice() {
     assert_eq!(stage.metric("footlight_viewer_cuts_total{stream=\"main\"}"), 0);
 }
 
+/// Sources change, sockets block in the midst of headers and pictures, readers are overrun: whatever a viewer gets is
+/// whole, in order, and stands under its own headers.
+#[test]
+fn however_a_viewer_lags_each_picture_stands_under_its_own_headers() {
+    let bounds = Http { viewer_lag: Duration::from_millis(300), ..http() };
+    let stage = Stage::with(bounds);
+    let small = Limits { cache_packets: 40, ..Limits::default() };
+    let publisher = stage.hub.open("main", small);
+    publisher.publish(layout(0, true));
+    publisher.publish(picture_of(0, 0, true, 2_000));
+    let readers: Vec<_> = (0..6u32)
+        .map(|number| {
+            let stream = stage.connect();
+            SockRef::from(&stream).set_recv_buffer_size(8_192 << number).expect("a buffer");
+            (&stream).write_all(b"GET /live/main.flv HTTP/1.1\r\nhost: box\r\n\r\n").expect("sent");
+            crate::base::threads::spawn("test", "reader", move || {
+                let mut viewer = Viewer::new(stream);
+                viewer.tracks();
+                let (mut era, mut last, mut gaps, mut pictures) = (None, None, 0, 0u32);
+                while let Some(item) = viewer.item() {
+                    let Item::Tag { kind: TagType::Video, millis, body } = item else { continue };
+                    match flv::parse_video(&body).expect("a video body") {
+                        VideoBody::Header { record, .. } => era = Some(record[0]),
+                        VideoBody::Frame { keyframe, payload, .. } => {
+                            assert!(payload.iter().all(|byte| Some(*byte) == era), "under headers {era:?}");
+                            if last.is_none_or(|last| millis != last + 40) {
+                                assert!(
+                                    keyframe && last.is_none_or(|last| millis > last),
+                                    "{last:?} {millis}"
+                                );
+                                gaps += 1;
+                            }
+                            last = Some(millis);
+                            pictures += 1;
+                        }
+                        VideoBody::Nothing => panic!("nothing"),
+                    }
+                    // Each at its own, uneven pace.
+                    if pictures % (7 + number) == 0 {
+                        std::thread::park_timeout(Duration::from_millis(u64::from(40 * (6 - number))));
+                    }
+                }
+                (pictures, gaps)
+            })
+            .expect("a thread")
+        })
+        .collect();
+    until("the viewers", || stage.server().viewers() == 6);
+    let (mut seed, mut era) = (0x1234_5678u32, 0u8);
+    for number in 1i64..=1_500 {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        let change = seed.is_multiple_of(23);
+        if change {
+            era = era.wrapping_add(1);
+            publisher.publish(layout(era, true));
+        }
+        publisher.publish(picture_of(
+            era,
+            number * 40,
+            change || number % 12 == 0,
+            500 + (seed >> 8) as usize % 40_000,
+        ));
+        publisher.publish(sound(number * 40 + 1));
+        if number % 3 == 0 {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+    drop(publisher);
+    let seen: Vec<(u32, u32)> = readers.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+    let (pictures, gaps) = seen.iter().fold((0, 0), |sum, seen| (sum.0 + seen.0, sum.1 + seen.1));
+    assert!(pictures > 200 && gaps > 12, "nobody read, or nobody lagged: {seen:?}");
+}
+
 #[test]
 fn a_viewer_that_takes_nothing_is_cut() {
     let bounds = Http { viewer_stall: Duration::from_millis(700), ..http() };
@@ -572,6 +652,9 @@ fn stopping_ends_viewers_and_idle_connections_at_once() {
     let mut first = [0; 15];
     idle.read_exact(&mut first).expect("an answer");
     assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let mut half = stage.connect();
+    write!(half, "GET /healthz HTTP/1.1\r\nhost:").expect("sent");
+    until("all connections", || stage.metric("footlight_http_connections") == 4);
     let start: Instant = clock::now();
     stage.stop();
     assert!(clock::now() - start < Duration::from_secs(2));
