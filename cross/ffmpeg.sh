@@ -40,18 +40,37 @@ options=(
   --enable-filter=buffer,buffersink,abuffer,abuffersink,scale,format,fps,null,aresample,aformat,anull,yadif,transpose,hflip,vflip
 )
 
-stamp() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
-x264_stamp=$work/x264.$(stamp "$X264_SHA256" "$cross").done
-ffmpeg_stamp=$work/ffmpeg.$(stamp "$FFMPEG_SHA256" "$X264_SHA256" "$cross" "${options[@]}").done
-[ -e "$ffmpeg_stamp" ] && exit 0
-
 verify() { [ -e "$1" ] && [ "$(sha256sum < "$1" | cut -d' ' -f1)" = "$2" ]; }
 
+# A stamp names what was built by the checksums of the real archives and by the options.
+stamp() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
+name_stamps() {
+  x264_stamp=$work/x264.$(stamp "$X264_SHA256" "$cross").done
+  ffmpeg_stamp=$work/ffmpeg.$(stamp "$FFMPEG_SHA256" "$X264_SHA256" "$cross" "${options[@]}").done
+}
+
+# Whether an archive is at hand: the pinned one, or what was taken in its stead by an earlier run (see fetch).
+# The names of the pin's two variables are given; they are set to what is at hand.
+at_hand() {
+  local -n file_=$2 sum_=$3
+  local pin name sum
+  verify "$sources/$file_" "$sum_" && return
+  read -r pin name sum < "$sources/$1.instead" || return
+  [ "$pin" = "$sum_" ] && verify "$sources/$name" "$sum" || return
+  file_=$name sum_=$sum
+} 2>/dev/null
+
+name_stamps
+[ -e "$ffmpeg_stamp" ] && exit 0
+
 # Brings an archive by apt from the suite's source index, with the machine's own mirror and keyring, without
-# touching the machine's own package lists.
+# touching the machine's own package lists. The suite's next point release drops the pinned archive from the
+# mirrors: then a newer one that matches the pattern is taken, loudly, if it has the checksum that the suite's
+# signed index gives for it. The names of the pin's two variables are given; they are set to what was taken.
 fetch() {
-  local package=$1 file=$2 sum=$3 uri apt lists=$sources/apt
-  verify "$sources/$file" "$sum" && return
+  local package=$1 pattern=$4 pinned=${!2} uri apt lists=$sources/apt
+  local -n file=$2 sum=$3
+  at_hand "$package" "$2" "$3" && return
   mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial" "$lists/parts"
   uri=$(cat /etc/apt/sources.list.d/debian.sources 2>/dev/null | awk '/^URIs:/ {print $2; exit}')
   [ -n "$uri" ] || uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null \
@@ -60,13 +79,30 @@ fetch() {
   printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
     "$uri" "$SUITE" > "$lists/parts/$SUITE.sources"
   apt=(apt-get -q -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$lists/parts" -o "Dir::State::Lists=$lists/lists"
-    -o "Dir::Cache=$lists/cache" -o APT::Sandbox::User=root -o Acquire::Retries=3)
+    -o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false -o "Dir::Cache=$lists/cache" -o APT::Sandbox::User=root -o Acquire::Retries=3)
   say "fetching $file"
   "${apt[@]}" update >"$lists/log" 2>&1 || true
+  # What the index offers, asked in an empty folder since apt leaves out what is there already.
+  local offered_name='' offered_sum='' empty
+  empty=$(mktemp -d)
+  read -r offered_name offered_sum < <(cd "$empty" && "${apt[@]}" source --print-uris --only-source "$package" 2>>"$lists/log" |
+    awk '$2 ~ /\.orig\.tar\.[a-z0-9]+$/ && sub(/^SHA256:/, "", $4) {print $2, $4; exit}') || true
+  rmdir "$empty"
   # A mirror in the middle of a sync may lack the packaging files; only the upstream archive matters, and it
   # is judged by its checksum.
   (cd "$sources" && "${apt[@]}" source --download-only --only-source "$package" >>"$lists/log" 2>&1) || true
   verify "$sources/$file" "$sum" && return
+  # shellcheck disable=SC2053 # the pattern is one
+  if [[ $offered_name == $pattern ]] && [ "$(printf '%s\n%s\n' "$pinned" "$offered_name" | sort -V | head -n 1)" = "$pinned" ] &&
+    [ "$offered_name" != "$pinned" ] && verify "$sources/$offered_name" "$offered_sum"; then
+    say "NOT THE PINNED SOURCE: $SUITE no longer has $pinned"
+    say "  taking what its signed index offers instead: $offered_name"
+    say "  sha256 $offered_sum"
+    say "  to build from the pinned one, put it (sha256 $sum) into $sources"
+    printf '%s %s %s\n' "$sum" "$offered_name" "$offered_sum" > "$sources/$package.instead"
+    file=$offered_name sum=$offered_sum
+    return
+  fi
   tail -n 5 "$lists/log" >&2
   die "could not fetch $file with sha256 $sum; put it into $sources and run again"
 }
@@ -87,14 +123,21 @@ exec 9>"$work/lock"; flock 9        # two makes at once: the second waits and fi
 [ -e "$ffmpeg_stamp" ] && exit 0
 started=$SECONDS
 
+fetch x264 X264 X264_SHA256 'x264_0.*.orig.tar.*'
+fetch ffmpeg FFMPEG FFMPEG_SHA256 'ffmpeg_7.1.*.orig.tar.*'
+name_stamps
+[ -e "$ffmpeg_stamp" ] && exit 0
+
 cross_x264=() cross_ffmpeg=()
 if [ -n "$cross" ]; then
   cross_x264=(--cross-prefix="$cross" --host="${cross%-}")
   cross_ffmpeg=(--enable-cross-compile --cross-prefix="$cross" --target-os=linux --arch="${cross%%-*}")
 fi
 
+# From here on the library that lies in the prefix is none that an earlier stamp speaks of.
+rm -f "$work"/ffmpeg.*.done
 if [ ! -e "$x264_stamp" ]; then
-  fetch x264 "$X264" "$X264_SHA256"
+  rm -f "$work"/x264.*.done
   say "building x264"
   log=$work/x264.log; : >"$log"
   unpack "$X264" "$work/x264"
@@ -105,7 +148,6 @@ if [ ! -e "$x264_stamp" ]; then
   touch "$x264_stamp"
 fi
 
-fetch ffmpeg "$FFMPEG" "$FFMPEG_SHA256"
 say "building FFmpeg (about two minutes on two cores)"
 log=$work/ffmpeg.log
 configured=$work/ffmpeg/.configured.$(basename "$ffmpeg_stamp")
