@@ -177,4 +177,19 @@ mv "$work/joined.a" "$prefix/lib/libavcodec.a"
 "${cross}ranlib" "$prefix/lib/libavcodec.a"
 rm -rf "$work/ffmpeg" "$work/x264"
 touch "$ffmpeg_stamp"
+
+# Cargo does not watch the library: it would go on linking the old one into what it has built before.
+relink() {
+  local folder profile triple arguments target=${CARGO_TARGET_DIR:-$root/target}
+  command -v cargo >/dev/null || return 0
+  for folder in "$target"/{debug,release} "$target"/*/{debug,release}; do
+    [ -d "$folder/.fingerprint" ] || continue
+    profile=${folder##*/} triple=${folder%/*}
+    arguments=(--profile "${profile/debug/dev}")
+    [ "$triple" = "$target" ] || arguments+=(--target "${triple##*/}")
+    (cd "$root" && cargo clean --quiet --offline --package ffmpeg-sys-next "${arguments[@]}") ||
+      say "cargo may still link the FFmpeg of before in $folder: 'cargo clean' helps"
+  done
+}
+relink
 say "done after $((SECONDS - started)) s: $prefix"
