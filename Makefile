@@ -8,6 +8,16 @@ target := $(or $(CARGO_TARGET_DIR),target)
 static_triple := x86_64-unknown-linux-gnu
 static_bin := $(target)/$(static_triple)/release/footlight
 
+# Machines of other kinds have no static binary and no emulated machine; all else is made and tested there too.
+machine := $(shell uname -m)
+ifeq ($(machine),x86_64)
+browsed := static
+browsed_bin := $(static_bin)
+else
+browsed := build
+browsed_bin := $(target)/release/footlight
+endif
+
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help
@@ -23,9 +33,15 @@ build: deps ffmpeg web ## the release binary, target/release/footlight
 	cargo build --release
 
 .PHONY: static
-static: deps ffmpeg web ## the static-pie binary that runs on any x86-64 Linux, alone
+static: x86-64 deps ffmpeg web ## the static-pie binary that runs on any x86-64 Linux, alone
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(static_triple)
 	@ls -l $(static_bin)
+
+.PHONY: x86-64
+x86-64:
+ifneq ($(machine),x86_64)
+	@echo "make: the static binary and the emulated machine are for x86-64, and this machine is $(machine)" >&2; exit 1
+endif
 
 .PHONY: deps
 deps:
@@ -34,6 +50,10 @@ deps:
 .PHONY: test-deps
 test-deps:
 	@cross/install.sh test
+
+.PHONY: lint-deps
+lint-deps:
+	@cross/install.sh lint
 
 .PHONY: ffmpeg
 ffmpeg: deps ## the pinned static FFmpeg and x264, built once under target/
@@ -56,27 +76,31 @@ test: test-deps ffmpeg web test-media ## every test, the browser's and the emula
 	cargo test
 	$(MAKE) test-web
 	$(MAKE) test-browser
+ifeq ($(machine),x86_64)
 	$(MAKE) test-machine
+else
+	@echo "make: all but the emulated machine's tests, which need x86-64: this machine is $(machine)" >&2
+endif
 
 .PHONY: test-web
 test-web: web ## the pages' own checks: types and unit tests
 	cd web-ui && npm run --silent check
 
 .PHONY: test-browser
-test-browser: test-deps static ## the viewer page in a real browser, against the static binary
-	cd web-ui && FOOTLIGHT_BIN=$(abspath $(static_bin)) npm run --silent e2e
+test-browser: test-deps $(browsed) ## the viewer page in a real browser, against the release binary
+	cd web-ui && FOOTLIGHT_BIN=$(abspath $(browsed_bin)) npm run --silent e2e
 
 .PHONY: test-media
 test-media: test-deps ## the real clip that tests film with
 	@tests/media/fetch.sh
 
 .PHONY: test-machine
-test-machine: test-deps static ## the static binary in an empty root, and in an emulated machine with a camera
+test-machine: x86-64 test-deps static ## the static binary in an empty root, and in an emulated machine with a camera
 	tests/vm/prepare.sh
 	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --test machine --test static_root -- --ignored --test-threads=1
 
 .PHONY: lint
-lint: ffmpeg web ## formatting and clippy, warnings denied
+lint: lint-deps ffmpeg web ## formatting and clippy, warnings denied
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
