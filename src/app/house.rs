@@ -142,6 +142,11 @@ impl House {
         }
     }
 
+    /// Whether the server is gone: a box that nobody can reach is better started anew.
+    pub(super) fn is_broken(&self) -> bool {
+        self.server.has_ended()
+    }
+
     /// Starts again what ended without being told to.
     pub(super) async fn look_after(&mut self) {
         let ended: Vec<String> = lock(&self.streams)

@@ -74,6 +74,11 @@ async fn live(loaded: Loaded, reread: &Reread<'_>) -> u8 {
         let asked = tokio::select! {
             asked = signals.next() => asked,
             _ = look_after.tick() => {
+                if house.is_broken() {
+                    error!("the HTTP server ended by a bug of ours; stopping, so that a service manager starts anew");
+                    house.stop(STOP_WITHIN).await;
+                    return exit::FAILURE;
+                }
                 house.look_after().await;
                 continue;
             }

@@ -102,7 +102,13 @@ impl Encoders {
     /// The encoders that one stream may use, in the order in which it tries them.
     fn line(&self, choice: &EncoderChoice) -> io::Result<Vec<Kind>> {
         let working = || self.0.iter().filter(|(_, verdict)| verdict.result.is_ok()).map(|(kind, _)| kind);
-        let EncoderChoice::Named(name) = choice else { return Ok(working().cloned().collect()) };
+        let EncoderChoice::Named(name) = choice else {
+            let line: Vec<Kind> = working().cloned().collect();
+            // Software that came late to its trial, on a box that was still reading it from its card, works all the
+            // same: a stream without any encoder would be the worse guess.
+            let software = || self.0.iter().map(|(kind, _)| kind).filter(|kind| !kind.hardware);
+            return Ok(if line.is_empty() { software().cloned().collect() } else { line });
+        };
         let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let Some((kind, verdict)) = self.0.iter().find(|(kind, _)| kind.name == name) else {
             let names: Vec<_> = self.0.iter().map(|(kind, _)| kind.name).collect();

@@ -80,6 +80,11 @@ impl Server {
         self.address
     }
 
+    /// Whether it ended without being told to, which only a bug can do.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Viewers now.
     pub fn viewers(&self) -> u32 {
         self.house.viewing.viewers()
