@@ -21,8 +21,11 @@ fn main() {
         println!("cargo::error=the web pages are not built: run `make web` first, then build again");
         std::process::exit(1);
     } else {
-        // Looked at again as soon as something is built there.
-        println!("cargo::rerun-if-changed=web-ui");
+        // Looked at again as soon as something is built there. The folder is made, because cargo runs this again at
+        // every build while a watched path is missing; if that fails, so it does.
+        let _ = fs::create_dir_all(&dist);
+        println!("cargo::rerun-if-changed=web-ui/dist");
+        println!("cargo::rerun-if-changed=web-ui/package.json");
         println!("cargo::warning=built without the web pages: run `make web` for them");
     }
     files.sort();
