@@ -136,9 +136,14 @@ pub enum EncoderChoice {
     Auto,
     /// `copy`: pass the source's H.264 through, or refuse.
     Copy,
-    /// A name that `footlight devices` prints; x264 takes over if it dies.
+    /// One of [`ENCODERS`]; x264 takes over if it dies.
     Named(String),
 }
+
+/// The names that [`EncoderChoice::Named`] may carry, in the order in which they are tried. Which of them a
+/// machine has, only a trial shows; a test of the encode room holds its own list equal to this one.
+pub const ENCODERS: [&str; 6] =
+    ["h264_v4l2m2m", "h264_vaapi", "h264_nvenc", "h264_qsv", "h264_rkmpp", "libx264"];
 
 /// `[[output]]`: one programme to one cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::document::{Given, Value};
 use super::later;
 use super::problems::{Wrong, listed, nearest, quote};
-use super::schema::{AudioSource, EncoderChoice, VideoSource};
+use super::schema::{AudioSource, ENCODERS, EncoderChoice, VideoSource};
 use crate::base::quantity::{Period, QuantityError};
 use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
 
@@ -25,9 +25,6 @@ const FPS: RangeInclusive<f64> = 1.0..=240.0;
 
 /// What may stand before the colon of `video`, and what then follows.
 const VIDEO_FORMS: &str = "\"pattern\", \"file:clip.mp4\" or \"v4l2:/dev/video0\"";
-
-/// Names of encoders that a slip of the hand could mean; the list that counts is what the machine has.
-const ENCODER_WORDS: [&str; 2] = ["auto", "copy"];
 
 pub(super) fn text(value: &Value) -> Result<&str, Wrong> {
     match &value.given {
@@ -247,23 +244,24 @@ fn unknown_source(form: &str, known: &[&str], forms: &str) -> Wrong {
 /// `encoder = ...`: whether the machine has it, the probe says.
 pub(super) fn encoder(value: &Value) -> Result<EncoderChoice, Wrong> {
     let text = text(value)?;
-    let advice = "write \"auto\", \"copy\" or a name that footlight devices prints";
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     match text {
-        "auto" => Ok(EncoderChoice::Auto),
-        "copy" => Ok(EncoderChoice::Copy),
-        "" => Err(Wrong::new("the encoder's name is empty", advice)),
-        _ if text.len() > NAME_BYTES_MAX || !text.chars().all(allowed) => {
-            Err(Wrong::new(format!("{} is no encoder's name", quote(text)), advice))
-        }
-        _ => match nearest(text, ENCODER_WORDS) {
-            Some(near) => Err(Wrong::new(
-                format!("{} is no encoder's name", quote(text)),
-                format!("did you mean {near}? Otherwise {advice}"),
-            )),
-            None => Ok(EncoderChoice::Named(text.to_owned())),
-        },
+        "auto" => return Ok(EncoderChoice::Auto),
+        "copy" => return Ok(EncoderChoice::Copy),
+        _ if ENCODERS.contains(&text) => return Ok(EncoderChoice::Named(text.to_owned())),
+        _ => {}
     }
+    let advice = format!("write \"auto\", \"copy\" or one of {}", listed(ENCODERS));
+    if text.is_empty() {
+        return Err(Wrong::new("the encoder's name is empty", advice));
+    }
+    // `x264` and `nvenc` are what people call them.
+    let part = || ENCODERS.into_iter().find(|name| text.len() >= 3 && name.contains(text));
+    let near = nearest(text, ["auto", "copy"].into_iter().chain(ENCODERS)).or_else(part);
+    let what = format!("{} is no encoder's name", quote(text));
+    Err(match near {
+        Some(near) => Wrong::new(what, format!("did you mean {near}? Otherwise {advice}")),
+        None => Wrong::new(what, advice),
+    })
 }
 
 /// Amounts hold no secret, so the whole text may be shown (`quote` would take `4://` for a URL).

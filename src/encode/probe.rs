@@ -195,6 +195,12 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_may_name_exactly_the_encoders_that_are_known_here() {
+        let names: Vec<_> = known().iter().map(|kind| kind.name).collect();
+        assert_eq!(names, crate::config::schema::ENCODERS);
+    }
+
+    #[test]
     fn a_verdict_reads_well_as_json() {
         let refused =
             Verdict { name: "h264_qsv", codec: "h264", hardware: true, result: Err("no".to_owned()) };
