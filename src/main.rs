@@ -47,7 +47,7 @@ enum Command {
     },
     /// Tells everything that is wrong with a configuration, or what it would run.
     Check {
-        /// The configuration [default: as for run]
+        /// The configuration; may be a pipe, such as /dev/stdin [default: as for run]
         #[arg(value_name = "FILE", conflicts_with = "config")]
         file: Option<PathBuf>,
         /// The same as FILE.

@@ -146,7 +146,15 @@ const STREAM: &[Kind] = &[
         "an encoder that is no name",
         "encoder = \"x 264\"",
         "4:11",
-        &["stream.main.encoder", "footlight devices"],
+        &["stream.main.encoder", "\"auto\", \"copy\" or one of h264_v4l2m2m"],
+    ),
+    ("an encoder by half its name", "encoder = \"x264\"", "4:11", &["encoder", "did you mean libx264?"]),
+    ("a chip misspelt", "encoder = \"h264_vapi\"", "4:11", &["encoder", "did you mean h264_vaapi?"]),
+    (
+        "an encoder there is not",
+        "encoder = \"mpeg2\"",
+        "4:11",
+        &["encoder", "is no encoder's name", "libx264"],
     ),
     ("a pattern to copy", "encoder = \"copy\"", "4:11", &["stream.main.encoder", "nothing to copy", "auto"]),
 ];
@@ -363,6 +371,29 @@ fn a_file_that_cannot_be_read_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_pipe_can_be_checked_and_is_refused_to_run_from() {
+    let folder = folder();
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("FOOTLIGHT", BINARY).current_dir(folder.path());
+        output_within(DEADLINE, &mut command)
+    };
+    let good = shell("echo '[box]' | \"$FOOTLIGHT\" check /dev/stdin");
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    let wrong = shell("printf '[box]\nnme = 1\n' | \"$FOOTLIGHT\" check /dev/stdin");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(said(&wrong).starts_with("/dev/stdin:2:1: error: box.nme"), "{}", said(&wrong));
+    // The second has no writer: opening it would wait for ever.
+    for script in
+        ["echo '[box]' | \"$FOOTLIGHT\" run --config /dev/stdin", "mkfifo f; \"$FOOTLIGHT\" run --config f"]
+    {
+        let refused = shell(script);
+        assert_eq!(refused.status.code(), Some(2), "{script}");
+        assert!(said(&refused).contains("error: this is no regular file"), "{}", said(&refused));
+    }
+}
+
+#[test]
 fn run_refuses_what_check_refuses() {
     let folder = folder();
     std::fs::write(folder.path().join("bad.toml"), "[http]\nlistn = 1\n").expect("it can be written");
@@ -424,6 +455,34 @@ fn a_secret_that_everyone_may_read_is_worth_a_warning() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("good.toml:3:24: warning: output.cloud.primary"), "{said}");
     assert!(said.contains("everyone on this machine may read it") && said.contains("chmod 600"), "{said}");
+}
+
+#[test]
+fn a_key_in_a_configuration_that_everyone_may_read_is_worth_one_warning() {
+    let folder = folder();
+    let file = folder.path().join("footlight.toml");
+    let outputs = |one: &str| {
+        format!(
+            "[[output]]\nname = \"a\"\nprimary = {one}\n[[output]]\nname = \"b\"\nprimary = {{ url = \"rtmp://a/l/2\" }}\n"
+        )
+    };
+    let warning = "a key stands here, and everyone on this machine may read this file";
+    for (mode, text, at) in [
+        (0o644, outputs("\"rtmp://a/l/TOPSECRET\""), Some("footlight.toml:3:11")),
+        (0o644, outputs("{ url_file = \"good.url\" }"), Some("footlight.toml:6:11")),
+        (0o644, "[[output]]\nname = \"a\"\nprimary = { url_file = \"good.url\" }\n".to_owned(), None),
+        (0o640, outputs("\"rtmp://a/l/TOPSECRET\""), None),
+    ] {
+        std::fs::write(&file, text).expect("it can be written");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("ours");
+        let output = footlight(folder.path(), &["check", "footlight.toml"], &[]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let about: Vec<_> = said.lines().filter(|line| line.contains(warning)).collect();
+        assert_eq!(about.len(), usize::from(at.is_some()), "{said}");
+        assert!(at.is_none_or(|at| about[0].starts_with(at)), "{said}");
+        assert!(!said.contains("TOPSECRET"), "{said}");
+    }
 }
 
 #[test]

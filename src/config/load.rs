@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Table};
@@ -17,11 +18,23 @@ const INSTALLED: &str = "/etc/footlight/footlight.toml";
 /// A configuration of 64 streams and 64 outputs with comments has some 50 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Others on this machine may read it.
+pub(super) const OTHERS_READ: u32 = 0o004;
+
 /// Longest box name taken from the host's: one label of a host name (RFC 1035 §2.3.4).
 const BOX_NAME_BYTES_MAX: usize = 63;
 
 /// The box's name where the host has none that could be used.
 const BOX_NAME_FALLBACK: &str = "footlight";
+
+/// What may be read as a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accept {
+    /// Only what can be read again, and at once, when SIGHUP asks for it.
+    RegularFile,
+    /// A pipe or a terminal as well: it is read once, by someone who waits for it.
+    Stream,
+}
 
 /// A configuration that is right.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,21 +98,31 @@ impl fmt::Display for Source {
 }
 
 /// Loads the configuration: the file that [`Source::find`] finds, with the variables of `env` laid over it.
+/// It must be a regular file: a pipe would hold a reload up, and gives its text only once.
 ///
 /// # Errors
 /// Everything that is wrong, at once. Then nothing of it may be used.
 pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Loaded, Problems> {
+    load_from(path, env, Accept::RegularFile)
+}
+
+/// As [`load`], from whatever `accept` allows.
+pub(super) fn load_from(
+    path: Option<&Path>,
+    env: &[(String, String)],
+    accept: Accept,
+) -> Result<Loaded, Problems> {
     let source = Source::find(path, env);
-    let text = match source.path() {
-        None => String::new(),
+    let (text, readable_by_all) = match source.path() {
+        None => (String::new(), false),
         Some(path) => {
-            read_text(path).map_err(|error| Problems { errors: vec![error], warnings: Vec::new() })?
+            read_text(path, accept).map_err(|error| Problems { errors: vec![error], warnings: Vec::new() })?
         }
     };
     let file = source.path().map(|path| path.display().to_string()).unwrap_or_default();
     let folder = source.path().and_then(Path::parent).unwrap_or(Path::new(""));
     let defaults = Config::defaults(&box_name(), data_dir(env));
-    let (config, warnings) = understand(&text, &file, Around { folder, defaults }, env)?;
+    let (config, warnings) = understand(&text, &file, Around { folder, readable_by_all, defaults }, env)?;
     Ok(Loaded { config, warnings, source })
 }
 
@@ -147,8 +170,8 @@ fn name_default_stream(root: &mut Table, defaults: &Config) {
     root.set(super::keys::STREAM.name, list);
 }
 
-/// The file's text, bounded, and checked to be text at all.
-fn read_text(path: &Path) -> Result<String, Problem> {
+/// The file's text, bounded, and checked to be text at all; and whether everyone on this machine may read it.
+fn read_text(path: &Path, accept: Accept) -> Result<(String, bool), Problem> {
     let file = path.display().to_string();
     let cannot = |error: io::Error| {
         let advice = match error.kind() {
@@ -160,6 +183,20 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         };
         Problem::of_file(&file, Wrong::new(format!("the configuration cannot be read ({error})"), advice))
     };
+    // Looked at before it is opened: opening a pipe would wait for its writer for ever.
+    let found = std::fs::metadata(path).map_err(cannot)?;
+    if !found.is_file() && (found.is_dir() || accept == Accept::RegularFile) {
+        let (what, advice) = if found.is_dir() {
+            ("this is a folder", "name a file inside it")
+        } else {
+            (
+                "this is no regular file, and could not be read again when SIGHUP asks for it",
+                "write the configuration to a file and name that; only footlight check reads pipes",
+            )
+        };
+        return Err(Problem::of_file(&file, Wrong::new(what, advice)));
+    }
+    let readable_by_all = found.is_file() && found.mode() & OTHERS_READ != 0;
     let mut bytes = Vec::new();
     let opened = File::open(path).map_err(cannot)?;
     opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
@@ -168,7 +205,7 @@ fn read_text(path: &Path) -> Result<String, Problem> {
             Wrong::new("the file is larger than 1 MiB", "this is not a configuration: name another file");
         return Err(Problem::of_file(&file, wrong));
     }
-    text_of(bytes, &file)
+    Ok((text_of(bytes, &file)?, readable_by_all))
 }
 
 /// Bytes as text; what is not UTF-8 is shown by line, since an editor can be sent there.

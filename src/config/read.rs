@@ -35,6 +35,8 @@ const VIEWERS_MAX: u32 = 60_000;
 pub(super) struct Around<'a> {
     /// Relative paths start here: the configuration file's folder.
     pub(super) folder: &'a Path,
+    /// Everyone on this machine may read the configuration file.
+    pub(super) readable_by_all: bool,
     /// What is not configured.
     pub(super) defaults: Config,
 }
@@ -60,6 +62,9 @@ pub(super) fn config(mut root: Table, around: Around<'_>, whole: bool, notes: &m
     for (path, table) in many(&mut root, OUTPUT, outputs_at.as_ref(), notes) {
         outputs.push(output(path, table, &streams, around.folder, notes));
     }
+    if around.readable_by_all {
+        keys_for_all_to_read(&outputs, notes);
+    }
     if whole {
         streams_together(&http, &streams, notes);
         outputs_together(&outputs, &streams, all_named, notes);
@@ -79,6 +84,8 @@ struct PlacedOutput {
     name: Option<(String, Origin)>,
     stream: Option<(String, Origin)>,
     primary: Option<(PushUrl, Origin)>,
+    /// The URL with its key stands in the configuration file itself.
+    key_in_file: bool,
 }
 
 impl PlacedOutput {
@@ -226,8 +233,9 @@ fn output(
         }
     }
     let primary_written = section.has("primary");
-    let mut warnings = Vec::new();
+    let (mut warnings, mut key_in_file) = (Vec::new(), false);
     let primary = section.take_with_place("primary", |value| {
+        key_in_file = secrets::stands_in_the_file(value);
         secrets::destination(value, folder, &mut |wrong, at| warnings.push((wrong, at)))
     });
     for (wrong, at) in warnings {
@@ -237,7 +245,7 @@ fn output(
         section.missing("primary", "write where it pushes to: primary = \"rtmp://host/app/key\"");
     }
     section.finish();
-    PlacedOutput { path, name, stream, primary }
+    PlacedOutput { path, name, stream, primary, key_in_file }
 }
 
 fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origin)> {
@@ -245,6 +253,16 @@ fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origi
         section.missing("name", advice);
     }
     section.take_with_place("name", values::name)
+}
+
+/// One warning for the file, at the first of its keys.
+fn keys_for_all_to_read(outputs: &[PlacedOutput], notes: &mut Notes<'_>) {
+    let Some(first) = outputs.iter().find(|output| output.key_in_file) else { return };
+    let Some((_, at)) = &first.primary else { return };
+    let what = "a key stands here, and everyone on this machine may read this file";
+    let advice = "keep it to its owner and group (chmod o-r), or the URL in a file of its own: \
+                  primary = { url_file = \"cloud.url\" }";
+    notes.warn(at, &format!("{}.primary", first.path), Wrong::new(what, advice));
 }
 
 /// What only shows when streams are seen together.

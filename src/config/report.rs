@@ -3,14 +3,15 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::load::{Loaded, Source, load};
+use super::load::{Accept, Loaded, Source, load_from};
 use super::problems::Problem;
 use super::schema::{AudioSource, Config, EncoderChoice, Stream, VideoSource};
 use crate::base::quantity::Period;
 
-/// The text for `footlight check [FILE]` and whether the configuration is right.
+/// The text for `footlight check [FILE]` and whether the configuration is right. FILE may be a pipe
+/// (`/dev/stdin`), which `footlight run` refuses.
 pub fn check_report(path: Option<&Path>, env: &[(String, String)]) -> (String, bool) {
-    match load(path, env) {
+    match load_from(path, env, Accept::Stream) {
         Ok(loaded) => (good(&loaded), true),
         Err(problems) => {
             let source = Source::find(path, env);

@@ -8,15 +8,13 @@ use std::path::Path;
 
 use super::document::{Given, Table, Value};
 use super::keys::DESTINATION;
+use super::load::OTHERS_READ;
 use super::problems::{Origin, Wrong, listed, nearest, quote};
 use super::schema::PushUrl;
 use super::values;
 
 /// A URL and a line break; a longer file is the wrong file.
 const SECRET_BYTES_MAX: u64 = 8 << 10;
-
-/// Others on this machine may read it.
-const OTHERS_READ: u32 = 0o004;
 
 /// Reads a destination; `warn` is told what is strange about a secret's file.
 pub(super) fn destination(
@@ -31,6 +29,17 @@ pub(super) fn destination(
             format!("a URL is wanted here, not {}", other.kind()),
             "write \"rtmp://host/app/key\", or { url_file = \"cloud.url\" } to keep the key elsewhere",
         )),
+    }
+}
+
+/// Whether the destination's key stands in the configuration file itself.
+pub(super) fn stands_in_the_file(value: &Value) -> bool {
+    match &value.given {
+        Given::Text(_) => true,
+        Given::Table(table) => {
+            table.get("url").is_some_and(|entry| matches!(entry.value.given, Given::Text(_)))
+        }
+        _ => false,
     }
 }
 

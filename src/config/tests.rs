@@ -18,7 +18,7 @@ fn defaults() -> Config {
 
 fn read_with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Problems> {
     let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let around = Around { folder: Path::new(""), defaults: defaults() };
+    let around = Around { folder: Path::new(""), readable_by_all: false, defaults: defaults() };
     understand(text, "footlight.toml", around, &env)
 }
 
@@ -244,7 +244,7 @@ fn a_file_that_is_no_text_is_refused_at_the_byte_where_it_stops_being_text() {
 
 #[test]
 fn a_relative_path_starts_at_the_files_folder() {
-    let around = Around { folder: Path::new("/etc/footlight"), defaults: defaults() };
+    let around = Around { folder: Path::new("/etc/footlight"), readable_by_all: false, defaults: defaults() };
     let text = "[box]\ndata_dir = \"data\"\n[[stream]]\nname = \"a\"\nvideo = \"file:clip.mp4\"\n";
     let (config, warnings) = understand(text, "f", around, &[]).expect("right");
     assert_eq!(config.appliance.data_dir, Path::new("/etc/footlight/data"));
