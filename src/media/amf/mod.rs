@@ -11,7 +11,7 @@
 mod read;
 mod write;
 
-pub use read::{read, read_all};
+pub use read::{read, read_all, read_readable};
 pub use write::{write, write_all};
 
 /// Objects inside objects: real commands and metadata have two levels.

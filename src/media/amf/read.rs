@@ -17,12 +17,21 @@ pub fn read(bytes: &[u8]) -> Result<(Value, usize), AmfError> {
 /// # Errors
 /// [`AmfError`]; what was read before the error is dropped.
 pub fn read_all(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
+    let (values, trouble) = read_readable(bytes);
+    trouble.map_or(Ok(values), Err)
+}
+
+/// Reads values as far as they can be read, and says what stopped it before the end of `bytes`.
+pub fn read_readable(bytes: &[u8]) -> (Vec<Value>, Option<AmfError>) {
     let mut input = Input { rest: bytes, values: 0 };
     let mut values = Vec::new();
     while !input.rest.is_empty() {
-        values.push(input.value(0)?);
+        match input.value(0) {
+            Ok(value) => values.push(value),
+            Err(trouble) => return (values, Some(trouble)),
+        }
     }
-    Ok(values)
+    (values, None)
 }
 
 struct Input<'a> {

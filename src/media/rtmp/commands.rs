@@ -67,21 +67,31 @@ pub(super) fn delete_stream(stream: u32) -> Result<Vec<u8>, AmfError> {
     command("deleteStream", transaction::DELETE_STREAM, Value::Null, &[Value::Number(f64::from(stream))])
 }
 
-/// Reads a command from the far end.
+/// Reads a command from the far end. Servers say many things in notations of their own that no publisher needs,
+/// and which therefore need not be readable.
+///
+/// # Errors
+/// [`AmfError`], if what cannot be read is a stream's number or a status.
 pub(super) fn parse_answer(payload: &[u8]) -> Result<Answer, AmfError> {
-    let values = amf::read_all(payload)?;
+    let (values, trouble) = amf::read_readable(payload);
     let name = values.first().and_then(Value::as_str).unwrap_or_default();
     let transaction = values.get(1).and_then(Value::as_number).unwrap_or_default();
     // The information object comes fourth; some servers leave the command object out.
     let status = || values.iter().skip(2).find(|value| value.get("code").is_some()).map(status_of);
     Ok(match name {
         "_result" => {
+            if let (None, Some(trouble), transaction::CREATE_STREAM) = (values.get(3), trouble, transaction) {
+                return Err(trouble);
+            }
             let number = values.get(3).and_then(Value::as_number);
             let stream = number.filter(|number| (0.0..=f64::from(u32::MAX)).contains(number));
             Answer::Done { transaction, stream: stream.map(|number| number as u32) }
         }
         "_error" => Answer::Failed { transaction, status: status().unwrap_or_default() },
-        "onStatus" => Answer::Status(status().unwrap_or_default()),
+        "onStatus" => match (status(), trouble) {
+            (None, Some(trouble)) => return Err(trouble),
+            (status, _) => Answer::Status(status.unwrap_or_default()),
+        },
         "close" => Answer::Close,
         _ => Answer::Other,
     })
@@ -102,4 +112,28 @@ fn command(name: &str, transaction: f64, object: Value, arguments: &[Value]) -> 
         amf::write(&mut bytes, argument)?;
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that goes on with a switch to AMF3, which is not read.
+    fn unreadable(name: &str, transaction: f64) -> Result<Answer, AmfError> {
+        let mut payload = amf::write_all(&[Value::text(name), Value::Number(transaction)]).expect("short");
+        payload.extend([0x11, 0x0A, 0x0B, 0x01]);
+        parse_answer(&payload)
+    }
+
+    #[test]
+    fn what_cannot_be_read_matters_only_where_it_is_needed() {
+        assert_eq!(unreadable("onBWDone", 0.0), Ok(Answer::Other));
+        assert_eq!(parse_answer(&[0x11, 0x0A]), Ok(Answer::Other));
+        let connected = Answer::Done { transaction: transaction::CONNECT, stream: None };
+        assert_eq!(unreadable("_result", transaction::CONNECT), Ok(connected));
+        let failed = Answer::Failed { transaction: 5.0, status: Status::default() };
+        assert_eq!(unreadable("_error", transaction::PUBLISH), Ok(failed));
+        assert_eq!(unreadable("_result", transaction::CREATE_STREAM), Err(AmfError::Unsupported(0x11)));
+        assert_eq!(unreadable("onStatus", 0.0), Err(AmfError::Unsupported(0x11)));
+    }
 }

@@ -90,8 +90,8 @@ pub enum SessionError {
     /// The far end broke the protocol or our bounds.
     #[error("it broke the protocol: {0}")]
     Chunk(#[from] ChunkError),
-    /// The far end's commands cannot be read.
-    #[error("it sent a command that cannot be read: {0}")]
+    /// The far end's answer cannot be read.
+    #[error("it sent an answer that cannot be read: {0}")]
     Amf(#[from] AmfError),
     /// The far end said no.
     #[error("it refused ({code}{}{description})", if description.is_empty() { "" } else { ": " })]
@@ -278,7 +278,12 @@ impl Publisher {
     }
 
     fn take_command(&mut self, payload: &[u8]) -> Result<(), SessionError> {
-        match commands::parse_answer(payload)? {
+        let answer = match commands::parse_answer(payload) {
+            // Nothing is asked for any more, or not yet.
+            Err(_) if !matches!(self.phase, Phase::CreateStream | Phase::Publish) => return Ok(()),
+            answer => answer?,
+        };
+        match answer {
             Answer::Done { transaction: transaction::CONNECT, .. } if self.phase == Phase::Connect => {
                 self.begin_stream()
             }

@@ -210,6 +210,27 @@ fn a_session_that_the_server_ends_is_over_in_clear_words() {
 }
 
 #[test]
+fn commands_that_cannot_be_read_end_nothing_in_any_phase() {
+    let unreadable = |name| {
+        let mut payload = amf::write_all(&[Value::text(name), Value::Number(0.0)]).unwrap();
+        // A switch to AMF3, as some clouds write it.
+        payload.extend([0x11, 0x0A, 0x0B, 0x01]);
+        [&[3, 0, 0, 0, 0, 0, payload.len() as u8, 20, 0, 0, 0, 0][..], &payload].concat()
+    };
+    let (mut publisher, mut far) = (Publisher::new(target()).unwrap(), Far::new());
+    for _ in 0..20 {
+        publisher.output().split().chunks(100_000).for_each(|piece| far.hear(piece));
+        let back = std::mem::take(&mut far.to_publisher);
+        back.chunks(100_000).for_each(|piece| publisher.receive(piece).unwrap());
+        if publisher.phase() > Phase::Handshake {
+            publisher.receive(&unreadable("onBWDone")).unwrap();
+        }
+    }
+    assert_eq!(publisher.phase(), Phase::Live);
+    publisher.receive(&unreadable("onStatus")).unwrap();
+}
+
+#[test]
 fn messages_interleaved_on_two_chunk_streams_come_out_whole() {
     let mut reader = ChunkReader::new(BOUNDS);
     let video = [&[4, 0, 0, 1, 0, 0, 200, 9, 1, 0, 0, 0][..], &[b'v'; 128], &[0xC4], &[b'v'; 72]];
