@@ -25,6 +25,10 @@ const VERY_LATE: Ticks = Ticks(6 * Ticks::PER_SECOND);
 /// GOPs of some cameras are longer than [`LATE`].
 const START_ALLOWANCE: Ticks = Ticks(Ticks::PER_SECOND);
 
+/// The longest GOP for which that is allowed, and as much as a hub holds: what is older than this is a source's
+/// past, and no start.
+const START_BEHIND_MAX: Ticks = Ticks(10 * Ticks::PER_SECOND);
+
 /// What is left out at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shedding {
@@ -45,7 +49,8 @@ pub(super) struct Shed {
 impl Shed {
     /// For a line that begins `behind`.
     pub(super) fn new(behind: Ticks) -> Shed {
-        Shed { late: LATE.max(behind + START_ALLOWANCE), mode: Shedding::Nothing, pictures: 0, sounds: 0 }
+        let late = LATE.max((behind + START_ALLOWANCE).min(START_BEHIND_MAX));
+        Shed { late, mode: Shedding::Nothing, pictures: 0, sounds: 0 }
     }
 
     /// Whether the next tag, which is `behind` the newest one, is sent.
@@ -141,6 +146,18 @@ mod tests {
         assert!(shed.sends(PICTURE, seconds(9.5)));
         assert!(shed.sends(PICTURE, seconds(2.0)));
         assert!(!shed.sends(PICTURE, seconds(3.1)), "the allowance is for the start only");
+    }
+
+    #[test]
+    fn a_past_of_minutes_is_not_sent_at_the_start() {
+        let mut shed = Shed::new(seconds(180.0));
+        for behind in [180.0, 90.0, 11.0, 2.0] {
+            for kind in [KEY, PICTURE, TagKind::Audio] {
+                assert!(!shed.sends(kind, seconds(behind)), "{kind:?} {behind}");
+            }
+        }
+        assert!(shed.sends(TagKind::AudioHeader, seconds(180.0)));
+        assert!(shed.sends(TagKind::Audio, seconds(1.0)) && shed.sends(KEY, seconds(0.0)));
     }
 
     proptest! {
