@@ -51,7 +51,41 @@ pub(super) enum LinkError {
     Stalled { host: String, silent: Duration },
 }
 
+/// What kind of failure it is. What a far end or the system says in its own words may hold a number that is never
+/// the same, so failures are told apart by this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Resolve,
+    Connect(io::ErrorKind),
+    TimedOut(Step),
+    Handshake,
+    Protocol,
+    /// With the code, if it is one of RTMP's.
+    Refused(Stage, Option<String>),
+    Ended(Option<String>),
+    Closed(Phase),
+    Broken,
+    Stalled,
+}
+
 impl LinkError {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            LinkError::Resolve { .. } => Kind::Resolve,
+            LinkError::Connect { cause, .. } => Kind::Connect(cause.kind()),
+            LinkError::TimedOut { step, .. } => Kind::TimedOut(*step),
+            LinkError::Session { cause, .. } => match cause {
+                SessionError::Handshake(_) => Kind::Handshake,
+                SessionError::Chunk(_) | SessionError::Amf(_) | SessionError::TooLong(_) => Kind::Protocol,
+                SessionError::Refused { stage, code, .. } => Kind::Refused(*stage, known_code(code)),
+                SessionError::Ended { code, .. } => Kind::Ended(known_code(code)),
+            },
+            LinkError::Closed { phase, .. } => Kind::Closed(*phase),
+            LinkError::Broken { .. } => Kind::Broken,
+            LinkError::Stalled { .. } => Kind::Stalled,
+        }
+    }
+
     /// Whether it takes a person: trying again changes nothing by itself.
     pub(super) fn wants_a_person(&self) -> bool {
         match self {
@@ -87,6 +121,11 @@ impl Step {
             Step::Publish => "let the stream be published",
         }
     }
+}
+
+fn known_code(code: &str) -> Option<String> {
+    let is_known = code.starts_with("Net") && code.chars().all(|c| c.is_ascii_alphabetic() || c == '.');
+    is_known.then(|| code.to_owned())
 }
 
 fn refusal(cause: &SessionError, field: &str) -> String {

@@ -10,7 +10,7 @@
 //!
 //! [`Outputs`] is the handle. `output.rs` is one output's life, `link.rs` owns a socket and one RTMP session on it
 //! ([`crate::media::rtmp`]), `shed.rs` decides what a line that is too slow does without, and `stall.rs` when a
-//! line that takes nothing is given up. A connection counts as up once media bytes were acknowledged, not when
+//! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once media bytes were acknowledged, not when
 //! somebody answered.
 //!
 //! Times go out as they stand on the stream's timeline, over reconnects too, so that another line can carry on.
@@ -23,6 +23,7 @@ mod outputs;
 mod shed;
 mod stall;
 mod status;
+mod telling;
 
 pub use outputs::Outputs;
 pub use status::{OutputStatus, State};
