@@ -3,11 +3,11 @@ mod support;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use support::nginx_rtmp::NginxRtmp;
 use support::{Footlight, Viewer, ffprobe, get, require, wait_until};
 
 /// The promise of the README: a clean end takes no longer.
@@ -15,8 +15,15 @@ const CLEAN_END: Duration = Duration::from_secs(3);
 
 const ONE_STREAM: &str = "[[stream]]\nname = \"main\"\nvideo = \"pattern\"\nsize = \"320x180\"\n";
 
+/// How long a real server may take to record something on a busy machine.
+const RECORDED: Duration = Duration::from_secs(40);
+
 fn pushing_to(url: &str) -> String {
-    format!("{ONE_STREAM}\n[[output]]\nname = \"cloud\"\nstream = \"main\"\nprimary = \"{url}\"\n")
+    format!("{ONE_STREAM}{}", output("cloud", url))
+}
+
+fn output(name: &str, url: &str) -> String {
+    format!("\n[[output]]\nname = \"{name}\"\nstream = \"main\"\nprimary = \"{url}\"\n")
 }
 
 /// A cloud that takes the connection and then says nothing, for ever.
@@ -64,6 +71,7 @@ impl Drop for RtmpServer {
 fn sigterm_ends_cleanly_within_three_seconds_with_viewers_and_a_push_on() {
     let cloud = RtmpServer::start();
     let mut footlight = Footlight::start(&pushing_to(&cloud.url));
+    footlight.wait_for_picture("main");
     let mut viewers: Vec<_> = (0..5).map(|_| Viewer::open(footlight.http(), "/live/main.flv")).collect();
     for viewer in &mut viewers {
         viewer.picture();
@@ -89,6 +97,7 @@ fn sigterm_ends_cleanly_within_three_seconds_with_viewers_and_a_push_on() {
 #[test]
 fn sigint_ends_the_same_way() {
     let mut footlight = Footlight::start(ONE_STREAM);
+    footlight.wait_for_picture("main");
     let mut viewer = Viewer::open(footlight.http(), "/live/main.flv");
     viewer.picture();
     footlight.signal(Signal::SIGINT);
@@ -98,32 +107,61 @@ fn sigint_ends_the_same_way() {
 
 #[test]
 fn a_silent_cloud_does_not_hold_the_end_up() {
-    let (cloud, url) = silent_cloud();
-    let mut footlight = Footlight::start(&pushing_to(&url));
-    let (_held, _) = cloud.accept().expect("it connects");
+    let (silent, url) = silent_cloud();
+    let nginx = NginxRtmp::start();
+    let config = pushing_to(&nginx.url("key")) + &output("silent", &url);
+    let mut footlight = Footlight::start(&config);
+    let (_held, _) = silent.accept().expect("it connects");
+    nginx.wait_for_recording(RECORDED, 0, 50_000);
+    nginx.freeze();
     let status = footlight.terminate(CLEAN_END);
     assert_eq!(status.code(), Some(0), "{status}");
 }
 
 #[test]
 fn a_second_sigterm_ends_it_at_once() {
-    let (cloud, url) = silent_cloud();
-    let mut footlight = Footlight::start(&pushing_to(&url));
-    let (_held, _) = cloud.accept().expect("it connects");
+    let nginx = NginxRtmp::start();
+    let mut footlight = Footlight::start(&pushing_to(&nginx.url("key")));
+    footlight.wait_for_picture("main");
     let _idle = Viewer::open(footlight.http(), "/live/main.flv");
+    nginx.wait_for_recording(RECORDED, 0, 50_000);
+    // Who takes the good-bye and never hangs up holds a clean end up for two seconds.
+    nginx.freeze();
     footlight.signal(Signal::SIGTERM);
-    // Two signals in one instant are one to the kernel: an impatient person presses on.
+    footlight.wait_for_log(Duration::from_secs(1), "stopping");
+    // Two signals in one instant are one request: an impatient person presses on.
     wait_until(Duration::from_secs(1), "the end at once", || {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(footlight.pid()), Signal::SIGTERM);
         !footlight.is_running()
     });
     let status = footlight.wait(Duration::from_secs(1));
-    assert!(status.code().is_some() || status.signal() == Some(Signal::SIGTERM as i32), "{status}");
+    assert_eq!(status.code(), Some(143), "{status}");
+}
+
+#[test]
+fn a_sigterm_during_a_reload_is_obeyed() {
+    let nginx = NginxRtmp::start();
+    let names = ["one", "two", "three", "four"];
+    let config = |key: &str| {
+        let outputs = names.map(|name| output(name, &nginx.url(&format!("{name}-{key}"))));
+        ONE_STREAM.to_owned() + &outputs.concat()
+    };
+    let mut footlight = Footlight::start(&config("old"));
+    for at in 0..names.len() {
+        nginx.wait_for_recording(RECORDED, at, 20_000);
+    }
+    nginx.freeze();
+    footlight.rewrite(&config("new"));
+    footlight.signal(Signal::SIGHUP);
+    footlight.wait_for_log(Duration::from_secs(10), "the output starts again");
+    let status = footlight.terminate(Duration::from_millis(3_500));
+    assert_eq!(status.code(), Some(0), "{status}");
 }
 
 #[test]
 fn sighup_takes_what_it_can_and_says_what_it_could_not() {
     let footlight = Footlight::start(ONE_STREAM);
+    footlight.wait_for_picture("main");
     let mut viewer = Viewer::open(footlight.http(), "/live/main.flv");
     viewer.picture();
     // A second stream and another bound for viewers come alive; another address needs a restart.
