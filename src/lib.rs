@@ -18,4 +18,6 @@ pub mod encode;
 pub mod hub;
 pub mod media;
 pub mod serve;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod uplink;

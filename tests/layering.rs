@@ -12,8 +12,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capture", &["base", "media", "config"]),
     ("encode", &["base", "media", "config"]),
     ("hub", &["base", "media", "config"]),
-    // A reader of a channel, like the recorder to come.
-    ("uplink", &["base", "media", "config", "hub"]),
+    // Simulated lines and servers; only in tests and with the feature `sim`.
+    ("sim", &["base"]),
+    // A reader of a channel, like the recorder to come. Its rehearsal plays in the simulated world.
+    ("uplink", &["base", "media", "config", "hub", "sim"]),
     ("serve", &["base", "media", "config", "capture", "encode", "hub", "uplink"]),
     ("app", &["base", "media", "config", "capture", "encode", "hub", "uplink", "serve"]),
 ];
