@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "src/media/",
     "src/hub/ring.rs",
+    "src/uplink/inflight.rs",
     "src/capture/policy.rs",
     "src/config/diff.rs",
     "src/serve/flv/policy.rs",

@@ -17,9 +17,13 @@
 //! Keys are never printed; what a far end says is repeated without them.
 
 mod error;
+pub mod headroom;
+pub mod inflight;
+pub mod lines;
 mod link;
 mod output;
 mod outputs;
+pub mod pacer;
 mod shed;
 mod stall;
 mod status;
