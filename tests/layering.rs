@@ -24,6 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "src/media/",
     "src/hub/ring.rs",
+    "src/uplink/failover/dialing.rs",
+    "src/uplink/failover/line.rs",
+    "src/uplink/failover/mod.rs",
+    "src/uplink/failover/words.rs",
     "src/uplink/inflight.rs",
     "src/capture/policy.rs",
     "src/config/diff.rs",

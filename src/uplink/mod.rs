@@ -13,10 +13,20 @@
 //! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once media bytes were acknowledged, not when
 //! somebody answered.
 //!
+//! Beside these stand the pure cores of hot standby:
+//!
+//! ```text
+//!   TCP_INFO, tags written ──> inflight ──place──┐
+//!                         └──> lines ──Reading──┬┴─> failover ──> connect, carry from this GOP, rest, trickle
+//!                                               └──> headroom ──> a word to pages and fleet
+//!   rehearsal: all of it over simulated lines, for tests and benchmarks
+//! ```
+//!
 //! Times go out as they stand on the stream's timeline, over reconnects too, so that another line can carry on.
 //! Keys are never printed; what a far end says is repeated without them.
 
 mod error;
+pub mod failover;
 pub mod headroom;
 pub mod inflight;
 pub mod lines;
@@ -24,6 +34,8 @@ mod link;
 mod output;
 mod outputs;
 pub mod pacer;
+#[cfg(any(test, feature = "sim"))]
+pub mod rehearsal;
 mod shed;
 mod stall;
 mod status;
