@@ -28,6 +28,8 @@ const PURE: &[&str] = &[
     "src/uplink/failover/line.rs",
     "src/uplink/failover/mod.rs",
     "src/uplink/failover/words.rs",
+    "src/uplink/bitrate.rs",
+    "src/uplink/bitrate/pace.rs",
     "src/uplink/inflight.rs",
     "src/capture/policy.rs",
     "src/config/diff.rs",

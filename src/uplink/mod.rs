@@ -13,11 +13,12 @@
 //! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once media bytes were acknowledged, not when
 //! somebody answered.
 //!
-//! Beside these stand the pure cores of hot standby:
+//! Beside these stand the pure cores of hot standby and of a bitrate that follows the line:
 //!
 //! ```text
 //!   TCP_INFO, tags written ──> inflight ──place──┐
 //!                         └──> lines ──Reading──┬┴─> failover ──> connect, carry from this GOP, rest, trickle
+//!                                               ├──> bitrate  ──> the encoder's bitrate
 //!                                               └──> headroom ──> a word to pages and fleet
 //!   rehearsal: all of it over simulated lines, for tests and benchmarks
 //! ```
@@ -25,6 +26,7 @@
 //! Times go out as they stand on the stream's timeline, over reconnects too, so that another line can carry on.
 //! Keys are never printed; what a far end says is repeated without them.
 
+pub mod bitrate;
 mod error;
 pub mod failover;
 pub mod headroom;

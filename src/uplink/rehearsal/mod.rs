@@ -10,6 +10,7 @@
 //! once, no tag that decodes nowhere, no time that runs backwards on a connection.
 
 mod link;
+pub mod narrow;
 
 use std::time::{Duration, Instant};
 
