@@ -3,8 +3,8 @@
 #
 #   cross/ffmpeg.sh PREFIX [CROSS_PREFIX]     for example: cross/ffmpeg.sh target/ffmpeg
 #
-# The sources are Debian's unmodified upstream archives, held to the checksums below. Each stage leaves a
-# stamp named after what went into it, so an interrupted build goes on where it stopped, a second run does
+# The sources are Debian's unmodified upstream archives, held to the checksums below; over FFmpeg go our
+# cross/ffmpeg-*.patch, each of which says why. Each stage leaves a stamp named after what went into it, so an interrupted build goes on where it stopped, a second run does
 # nothing, and a changed option builds again only what it touches.
 set -euo pipefail
 
@@ -42,11 +42,12 @@ options=(
 
 verify() { [ -e "$1" ] && [ "$(sha256sum < "$1" | cut -d' ' -f1)" = "$2" ]; }
 
-# A stamp names what was built by the checksums of the real archives and by the options.
+# A stamp names what was built by the checksums of the real archives, by the patches and by the options.
+patches=("$root"/cross/ffmpeg-*.patch)
 stamp() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
 name_stamps() {
   x264_stamp=$work/x264.$(stamp "$X264_SHA256" "$cross").done
-  ffmpeg_stamp=$work/ffmpeg.$(stamp "$FFMPEG_SHA256" "$X264_SHA256" "$cross" "${options[@]}").done
+  ffmpeg_stamp=$work/ffmpeg.$(stamp "$FFMPEG_SHA256" "$(cat "${patches[@]}")" "$X264_SHA256" "$cross" "${options[@]}").done
 }
 
 # Whether an archive is at hand: the pinned one, or what was taken in its stead by an earlier run (see fetch).
@@ -155,6 +156,7 @@ if [ ! -e "$configured" ]; then
   : >"$log"
   unpack "$FFMPEG" "$work/ffmpeg"
   cd "$work/ffmpeg"
+  for patch in "${patches[@]}"; do quietly "$log" patch -p1 --input="$patch"; done
   PKG_CONFIG_PATH=$prefix/lib/pkgconfig PKG_CONFIG_LIBDIR=$prefix/lib/pkgconfig quietly "$log" ./configure --prefix="$prefix" \
     --pkg-config=pkg-config --pkg-config-flags=--static "${cross_ffmpeg[@]}" "${options[@]}"
   touch "$configured"
