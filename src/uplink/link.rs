@@ -3,7 +3,7 @@
 //! Decides nothing: `shed.rs` says what is left out, `stall.rs` when to hang up, the session what the bytes are.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -373,6 +373,9 @@ fn tag_type(kind: TagKind) -> TagType {
 }
 
 async fn resolve(url: &PushUrl, host: &str, field: &'static str) -> Result<Vec<SocketAddr>, LinkError> {
+    if is_this_machine(&url.host) {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, url.port).into(), (Ipv6Addr::LOCALHOST, url.port).into()]);
+    }
     let addresses = match timeout(RESOLVE_MAX, lookup_host((url.host.as_str(), url.port))).await {
         Ok(Ok(addresses)) => addresses.take(ADDRESSES_MAX).collect::<Vec<_>>(),
         Ok(Err(cause)) => return Err(LinkError::Resolve { host: host.to_owned(), field, cause }),
@@ -389,6 +392,11 @@ async fn resolve(url: &PushUrl, host: &str, field: &'static str) -> Result<Vec<S
         return Err(LinkError::Resolve { host: host.to_owned(), field, cause });
     }
     Ok(addresses)
+}
+
+/// `localhost` is this machine, whatever a name service says (RFC 6761 §6.3): also in a root without `/etc/hosts`.
+fn is_this_machine(host: &str) -> bool {
+    host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost")
 }
 
 /// Tries the addresses one after another; the last failure counts.
