@@ -97,7 +97,7 @@ test-media: test-deps ## the real clip that tests film with
 .PHONY: test-machine
 test-machine: x86-64 test-deps static ## the static binary in an empty root, and in an emulated machine with a camera
 	tests/vm/prepare.sh
-	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --test machine --test static_root -- --ignored --test-threads=1
+	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --no-fail-fast --test machine --test static_root -- --ignored --test-threads=1
 
 .PHONY: lint
 lint: lint-deps ffmpeg web ## formatting and clippy, warnings denied

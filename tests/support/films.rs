@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use super::probe;
 use super::tool::{output_within, require};
 
 /// The pictures of every film.

@@ -40,6 +40,19 @@ pub fn head(server: SocketAddr, path: &str) -> Response {
     Request::new("HEAD", path).send(server).unwrap_or_else(|error| panic!("HEAD {path}: {error}"))
 }
 
+/// The sum of a metric's samples whose labels contain `labels`; `None` while there are none.
+#[track_caller]
+pub fn metric(server: SocketAddr, name: &str, labels: &str) -> Option<f64> {
+    let page = get(server, "/metrics").text();
+    let values: Vec<f64> = page
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| line.contains(labels))
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
 impl Request {
     pub fn new(method: &str, path: &str) -> Request {
         Request { method: method.into(), path: path.into(), headers: String::new(), patience: PATIENCE }

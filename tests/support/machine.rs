@@ -206,16 +206,16 @@ impl Machine {
         ));
     }
 
-    /// Pulls the plug of vivid camera `number`: its device is gone while whoever has it open still holds on to it.
+    /// Pulls the plug of the vivid cameras: their devices are gone while whoever has one open still holds on to it.
     #[track_caller]
-    pub fn pull_vivid(&mut self, number: u32) {
-        self.run(&format!("echo vivid.{number} >/sys/bus/platform/drivers/vivid/unbind"));
+    pub fn pull_vivid(&mut self) {
+        self.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind");
     }
 
-    /// Plugs it in again.
+    /// Plugs them in again.
     #[track_caller]
-    pub fn replug_vivid(&mut self, number: u32) {
-        self.run(&format!("echo vivid.{number} >/sys/bus/platform/drivers/vivid/bind"));
+    pub fn replug_vivid(&mut self) {
+        self.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind");
     }
 
     /// Sets a control of a camera, by the name that `v4l2-ctl --list-ctrls` gives it.

@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::tool::{self, output_within};
 
 const INSTALL: &str = "apt-get install ffmpeg";
+/// Input options for a player that begins at once. Left alone, ffmpeg looks for 5 s at a picture without sound
+/// that has few frames a second, to be sure of its rate.
+pub const AT_ONCE: &[&str] = &["-analyzeduration", "500000", "-fpsprobesize", "0"];
 /// Time for connecting and probing, on top of the seconds of stream asked for.
 const SLACK: Duration = Duration::from_secs(30);
 
@@ -62,7 +65,7 @@ pub struct Decoded {
 /// One decoded picture or block of sound.
 #[derive(Debug, Clone)]
 pub struct Raw {
-    /// In the track's time base as framemd5 prints it.
+    /// Pictures: milliseconds. Sound: samples.
     pub pts: i64,
     pub md5: String,
 }
@@ -156,7 +159,7 @@ pub fn decode_with(url: &str, seconds: u32, input_options: &[&str]) -> Decoded {
             .args(["-hide_banner", "-nostdin", "-v", "warning"])
             .args(input_options)
             .args(["-t", &seconds.to_string(), "-i", url, "-map", "0"])
-            .args(["-fps_mode", "passthrough", "-f", "framemd5", "-"]),
+            .args(["-fps_mode", "passthrough", "-enc_time_base:v", "1:1000", "-f", "framemd5", "-"]),
     );
     let mut decoded = Decoded { complaints: output.stderr, pictures: vec![], sounds: vec![], size: (0, 0) };
     if !output.status.success() {
@@ -185,7 +188,13 @@ pub fn decode_with(url: &str, seconds: u32, input_options: &[&str]) -> Decoded {
 /// Decodes and holds that nobody complained, that pictures came and that they move.
 #[track_caller]
 pub fn assert_decodes(url: &str, seconds: u32) -> Decoded {
-    let decoded = decode(url, seconds);
+    assert_decodes_with(url, seconds, &[])
+}
+
+/// The same with further input options.
+#[track_caller]
+pub fn assert_decodes_with(url: &str, seconds: u32, input_options: &[&str]) -> Decoded {
+    let decoded = decode_with(url, seconds, input_options);
     assert_eq!(decoded.complaints.trim(), "", "decoding {seconds} s of {url}");
     assert!(!decoded.pictures.is_empty(), "no picture decoded from {url}");
     let different: std::collections::BTreeSet<_> = decoded.pictures.iter().map(|raw| &raw.md5).collect();

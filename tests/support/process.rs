@@ -85,14 +85,7 @@ impl Footlight {
     /// The sum of a metric's samples whose labels contain `labels`; `None` while there are none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &str) -> Option<f64> {
-        let page = self.get("/metrics").text();
-        let values: Vec<f64> = page
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-            .filter(|line| line.contains(labels))
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        http::metric(self.http, name, labels)
     }
 
     /// Waits until a stream's `/live` answers with pictures.
