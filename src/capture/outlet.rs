@@ -114,10 +114,13 @@ impl Outlet {
         if sound && !self.wants_sound() {
             return Ok(());
         }
+        if picture {
+            // Before the picture: encoding sound takes no time, so it rides out with this picture, not with the next.
+            self.sound_the_tone()?;
+        }
         self.gate.push(item)?;
         if picture {
             self.note_picture();
-            self.sound_the_tone()?;
         }
         Ok(())
     }

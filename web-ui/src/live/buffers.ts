@@ -19,6 +19,8 @@ interface Lane {
   waiting: Segment[];
   waitingBytes: number;
   appending: Segment[];
+  /** Its own word, not `updating`: that falls a moment before `updateend` is heard, and a new append would slip in. */
+  busy: boolean;
 }
 
 interface MediaSourceLike extends MediaSource {
@@ -72,7 +74,7 @@ export class Buffers {
   add(kind: TrackKind, mime: string): void {
     try {
       const buffer = this.source.addSourceBuffer(mime);
-      const lane: Lane = { buffer, waiting: [], waitingBytes: 0, appending: [] };
+      const lane: Lane = { buffer, waiting: [], waitingBytes: 0, appending: [], busy: false };
       buffer.addEventListener("updateend", () => this.onUpdated(kind, lane));
       this.lanes.set(kind, lane);
     } catch (cause) {
@@ -106,11 +108,12 @@ export class Buffers {
 
   /** Everything that waits goes in as one append: a joining viewer's cache is hundreds of samples. */
   private drain(lane: Lane): void {
-    if (lane.buffer.updating || lane.waiting.length === 0 || this.closed || this.source.readyState !== "open") return;
+    if (lane.busy || lane.waiting.length === 0 || this.closed || this.source.readyState !== "open") return;
     const batch = lane.waiting;
     lane.waiting = [];
     lane.waitingBytes = 0;
     lane.appending = batch;
+    lane.busy = true;
     const only = batch.length === 1 ? batch[0] : undefined;
     try {
       lane.buffer.appendBuffer(only ? only.bytes : joined(batch));
@@ -120,12 +123,13 @@ export class Buffers {
   }
 
   private onUpdated(kind: TrackKind, lane: Lane): void {
+    lane.busy = false;
     if (this.closed || this.source.readyState !== "open") return;
     const end = lane.appending.reduce<number | null>((last, segment) => segment.end ?? last, null);
     for (const segment of lane.appending) if (segment.keyframe !== null) this.keyframes.push(segment.keyframe);
     lane.appending = [];
     if (end !== null) this.sink.reached(kind, end);
-    this.clean(kind, lane.buffer);
+    this.clean(kind, lane);
     this.drain(lane);
   }
 
@@ -133,8 +137,8 @@ export class Buffers {
    * Throws away what lies far enough behind. Always up to a keyframe: a removal that ends inside a GOP
    * takes the rest of that GOP with it, or all there is while no later keyframe has come (§3.5.9).
    */
-  private clean(kind: TrackKind, buffer: SourceBuffer): void {
-    const { buffered } = buffer;
+  private clean(kind: TrackKind, lane: Lane): void {
+    const { buffered } = lane.buffer;
     const start = buffered.length > 0 ? buffered.start(0) * 1000 : Infinity;
     const position = this.video.currentTime * 1000;
     if (position - start < CLEAN_AT) return;
@@ -143,7 +147,9 @@ export class Buffers {
       while ((this.keyframes[1] ?? Infinity) <= end) this.keyframes.shift();
       end = this.keyframes[0] ?? 0;
     }
-    if (end > start + 1) buffer.remove(0, end / 1000);
+    if (end <= start + 1) return;
+    lane.busy = true;
+    lane.buffer.remove(0, end / 1000);
   }
 
   private fail(reason: string): void {

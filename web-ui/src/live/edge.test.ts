@@ -53,12 +53,12 @@ describe("on a line that stutters", () => {
     }
   });
 
-  it("changes speed by no more than a few percent", () => {
+  it("changes the speed of what is heard by no more than three percent", () => {
     for (const seed of SEEDS) {
       const seen = play({ ...STEADY, jitter: uniform(120) }, MINUTE, seed);
       const later = seen.samples.filter((sample) => sample.at > 5000).map((sample) => sample.rate);
-      expect(Math.min(...later)).toBeGreaterThanOrEqual(0.94);
-      expect(Math.max(...later)).toBeLessThanOrEqual(1.06);
+      expect(Math.min(...later)).toBeGreaterThanOrEqual(0.97);
+      expect(Math.max(...later)).toBeLessThanOrEqual(1.03);
     }
   });
 });

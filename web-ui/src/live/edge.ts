@@ -37,7 +37,7 @@ export interface Tuning {
   jumpBehind: number;
   jumpBehindShort: number;
   /** The greatest change of speed, down and up, with sound and without; and up in the first seconds. */
-  slower: number;
+  slower: Record<"heard" | "silent", number>;
   faster: Record<"heard" | "silent", number>;
   fasterAtStart: Record<"heard" | "silent", number>;
   /** How long the start lasts. */
@@ -48,9 +48,10 @@ export interface Tuning {
 }
 
 export const TUNING: Tuning = {
-  // Measured in Chromium 156 by lowering the buffer until it stalled: with sound at 80 (its audio renderer
-  // reads ahead), without sound at 45 now and then, at 30 always. What lies above is for a busy machine.
-  floor: { video: 80, audio: 115 },
+  // Measured in Chromium 156 by lowering the buffer until it stalled. With sound: at 100 when other speeds are
+  // made by resampling, at 140 when by keeping the pitch (that reads further ahead). Without sound: at 45 now and
+  // then, at 30 always. What lies above is for a busy machine.
+  floor: { video: 80, audio: 130 },
   stallPenalty: 30,
   stallPenaltyMax: 240,
   penaltyDecay: 0.05,
@@ -59,11 +60,11 @@ export const TUNING: Tuning = {
   deadband: 6,
   jumpBehind: 1000,
   jumpBehindShort: 600,
-  slower: 0.06,
-  // Voices stay voices up to here; a picture alone may hurry more. A jump costs far more than haste: the browser
+  slower: { heard: 0.03, silent: 0.06 },
+  // A voice is not noticed to be higher up to here; a picture alone may hurry more. A jump costs far more than haste: the browser
   // decodes everything from the last keyframe on, and on a weak machine stalls again over that.
-  faster: { heard: 0.06, silent: 0.25 },
-  fasterAtStart: { heard: 0.15, silent: 0.3 },
+  faster: { heard: 0.03, silent: 0.25 },
+  fasterAtStart: { heard: 0.08, silent: 0.3 },
   startLasts: 2500,
   reaction: 1000,
   reactionAtStart: 500,
@@ -257,8 +258,8 @@ export class LiveEdge {
     const width = this.rate === 1 ? deadband : deadband / 4;
     if (Math.abs(behind) < width) return 1;
     const start = this.joinedAt !== null && now - this.joinedAt < startLasts;
-    const most = (start ? fasterAtStart : faster)[this.tracks.has("audio") ? "heard" : "silent"];
-    const change = Math.min(most, Math.max(-slower, behind / (start ? reactionAtStart : reaction)));
+    const heard = this.tracks.has("audio") ? "heard" : "silent";
+    const change = Math.min((start ? fasterAtStart : faster)[heard], Math.max(-slower[heard], behind / (start ? reactionAtStart : reaction)));
     return 1 + Math.round(change / RATE_STEP) * RATE_STEP;
   }
 

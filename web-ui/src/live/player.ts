@@ -71,6 +71,8 @@ export class Player {
 
   start(): void {
     if (!mediaSourceClass()) return this.tell({ kind: "unplayable", reason: "mse" });
+    // Keeping the pitch at other speeds than 1 reads 40 ms further ahead, and ours are too near to 1 to be heard.
+    this.video.preservesPitch = false;
     this.timer = window.setInterval(() => this.look(), LOOK_MS);
     window.addEventListener("online", () => this.tell({ kind: "wake" }));
     document.addEventListener("visibilitychange", () => (document.hidden ? this.hide() : this.show()));
