@@ -86,6 +86,14 @@ fn every_kind_of_camera_is_filmed_in_its_true_colours() {
         machine.stop_footlight();
         println!("{fourcc}: {:?}", began.elapsed());
     }
+    // The last of them codes by itself: where nothing asks for a change, its pictures pass untouched.
+    machine.start_footlight("[[stream]]\nname = \"main\"\nvideo = \"v4l2:/dev/video8\"\n");
+    machine.wait_for_picture("main");
+    judge(&machine, "main", (320, 180));
+    assert_bars(&machine.url("/live/main.flv"));
+    let log = machine.logs();
+    let last_start = log.rfind("footlight starts").expect("it says that it starts");
+    assert!(!log[last_start..].contains("encoder opened"), "nothing is encoded anew");
 }
 
 #[test]

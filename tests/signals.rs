@@ -164,11 +164,15 @@ fn sighup_takes_what_it_can_and_says_what_it_could_not() {
     footlight.wait_for_picture("main");
     let mut viewer = Viewer::open(footlight.http(), "/live/main.flv");
     viewer.picture();
-    // A second stream and another bound for viewers come alive; another address needs a restart.
+    // A second stream and another bound for viewers come alive; another data folder needs a restart.
     let second = ONE_STREAM.replace("main", "second");
-    footlight.rewrite(&format!("[http]\nmax_viewers = 7\n\n{ONE_STREAM}\n{second}"));
+    footlight.rewrite(&format!(
+        "[box]\ndata_dir = \"elsewhere\"\n\n[http]\nmax_viewers = 7\n\n{ONE_STREAM}\n{second}"
+    ));
     footlight.signal(Signal::SIGHUP);
     footlight.wait_for_log(Duration::from_secs(10), "max_viewers");
+    let could_not = footlight.wait_for_log(Duration::from_secs(10), "data_dir");
+    assert!(could_not.contains("WARN") && could_not.contains("started again"), "{could_not}");
     footlight.wait_for_picture("second");
     viewer.picture();
     // A broken file changes nothing and is explained.
