@@ -185,9 +185,19 @@ impl AudioTrack {
             result = self.encoder.send(self.next, &[left, right]);
             done += frame;
             self.next += frame as i64;
-            while let Some(coded) = self.encoder.receive()? {
-                let at = origin + Ticks::from_units(coded.pts, SAMPLE_RATE);
-                sink(packet(at, coded.payload));
+            // An error must not leave the samples behind: they would be encoded again, at later times.
+            loop {
+                match self.encoder.receive() {
+                    Ok(Some(coded)) => {
+                        let at = origin + Ticks::from_units(coded.pts, SAMPLE_RATE);
+                        sink(packet(at, coded.payload));
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
             }
         }
         self.left.drain(..done);

@@ -64,6 +64,8 @@ struct Player {
     base: Option<Ticks>,
     last_frame_at: Option<Ticks>,
     still: Option<Frame>,
+    /// The last picture was left out for being late.
+    skipped: bool,
     pictures_in_pass: u64,
     damaged_in_pass: u64,
 }
@@ -128,6 +130,7 @@ impl Player {
             base: None,
             last_frame_at: None,
             still: None,
+            skipped: false,
             pictures_in_pass: 0,
             damaged_in_pass: 0,
         })
@@ -280,7 +283,17 @@ impl Player {
         outlet.stop().wait_until(due)?;
         let late = clock::monotonic_ticks() - due;
         let is_frame = matches!(ready.media, Captured::Frame(_));
-        if is_frame && late > LATE_PICTURE && self.queue.has_picture_by(ready.at + late) {
+        // Never two in a row, and not when all time must move: a box that is too slow for a clip shows half of its
+        // pictures rather than none.
+        let skips = is_frame
+            && !self.skipped
+            && late > LATE_PICTURE
+            && late <= LATE_MAX
+            && self.queue.has_picture_by(ready.at + late);
+        if is_frame {
+            self.skipped = skips;
+        }
+        if skips {
             return Ok(());
         }
         let base = if late > LATE_MAX {
