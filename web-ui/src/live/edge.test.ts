@@ -53,6 +53,20 @@ describe("on a line that stutters", () => {
     }
   });
 
+  it("does not pay for one accident with a minute of delay", () => {
+    const seen = play({ ...STEADY, outages: [[30_000, 30_300]] }, MINUTE);
+    const after = seen.samples.filter((sample) => sample.at > 45_000).map((sample) => sample.delay);
+    expect(Math.max(...after)).toBeLessThanOrEqual(300);
+  });
+
+  it("pays for accidents that come again and again, and then has none", () => {
+    const outages = Array.from({ length: 20 }, (_, at) => [10_000 + at * 5000, 10_260 + at * 5000] as const);
+    const whole = play({ ...STEADY, outages }, 2 * MINUTE).stalls;
+    const start = play({ ...STEADY, outages: outages.slice(0, 4) }, 2 * MINUTE).stalls;
+    expect(whole).toBe(start);
+    expect(start).toBeLessThanOrEqual(4);
+  });
+
   it("changes the speed of what is heard by no more than three percent", () => {
     for (const seed of SEEDS) {
       const seen = play({ ...STEADY, jitter: uniform(120) }, MINUTE, seed);

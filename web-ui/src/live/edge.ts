@@ -29,8 +29,13 @@ export interface Tuning {
   /** How fast penalty and setback fall, in milliseconds each second. */
   penaltyDecay: number;
   setbackDecay: number;
-  /** Lateness beyond this is a broken line, not jitter: better a stall now than a delay for long. */
+  /**
+   * Once this late is an accident: better a short stall than a minute of delay. Three times in `roughWithin` is
+   * how the line is, and is paid for, up to the bound.
+   */
+  latenessUsual: number;
   latenessMax: number;
+  roughWithin: number;
   /** Off by less than this: played at normal speed. */
   deadband: number;
   /** Off by more than this, behind the line: jump. And just after joining, or while the picture stands anyway. */
@@ -56,7 +61,9 @@ export const TUNING: Tuning = {
   stallPenaltyMax: 240,
   penaltyDecay: 0.05,
   setbackDecay: 6,
-  latenessMax: 400,
+  latenessUsual: 180,
+  latenessMax: 600,
+  roughWithin: 20_000,
   deadband: 6,
   jumpBehind: 1000,
   jumpBehindShort: 600,
@@ -106,6 +113,9 @@ const FIRST_LATENESS_MS = 60;
 /** A step of more than this in the stream's time is no late arrival: its clock has jumped. */
 const CLOCK_JUMP_MS = 1400;
 const CLOCK_BACK_MS = 500;
+/** So many accidents are none any more, and so far apart they are two. */
+const ROUGH_COUNT = 3;
+const ROUGH_APART_MS = 300;
 /** Joining costs the browser a run through the whole cache; how late things came meanwhile says nothing. */
 const SETTLE_MS = 700;
 /** Starved for this long although there is enough in hand: the player is stuck, a seek frees it. */
@@ -131,6 +141,8 @@ export class LiveEdge {
   /** Clock minus stream time at which everything in hand was; null before the first jump to the edge. */
   private setback: number | null = null;
   private setbackAt = 0;
+  /** When the line was late beyond the usual, newest last; a few at most. */
+  private readonly rough: number[] = [];
   private joinedAt: number | null = null;
   private penalty = 0;
   private penaltyAt = 0;
@@ -161,7 +173,22 @@ export class LiveEdge {
     if (reached !== null) this.early.add(now, now - reached);
     const early = this.early.lowest(now) ?? now - end;
     const late = now - before;
-    if (late - early <= this.tuning.latenessMax) this.late[track].add(now, late);
+    if (this.counts(now, late - early)) this.late[track].add(now, late);
+  }
+
+  /** Whether a lateness says something about the line. */
+  private counts(now: number, late: number): boolean {
+    const { latenessUsual, latenessMax, roughWithin } = this.tuning;
+    // Both tracks, and what was held up behind the first, come late together: one accident.
+    const before = this.rough[this.rough.length - 1] ?? -Infinity;
+    const again = now - before <= ROUGH_APART_MS;
+    if (late > latenessUsual && !again) {
+      this.rough.push(now);
+      if (this.rough.length > ROUGH_COUNT) this.rough.shift();
+    }
+    if (late <= latenessUsual && !again) return true;
+    const first = this.rough[0] ?? -Infinity;
+    return late <= latenessMax && this.rough.length === ROUGH_COUNT && now - first <= roughWithin;
   }
 
   /** To be called after arrivals, and every quarter of a second at least. */
