@@ -82,13 +82,15 @@ impl Crowd {
         std::mem::take(&mut self.joins)
     }
 
-    /// Lets more viewers in, at most 100 a second when they are many.
+    /// Lets more viewers in, at most 100 a second.
     pub fn add(&mut self, count: usize, reading: Reading) {
         for _ in 0..count {
             let began = stream::wall_nanos();
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             if reading != Reading::Discarded {
                 setsockopt(&socket, sockopt::ReceiveTimestampns, &true).unwrap();
+                // Room for a keyframe: its end must not wait until this thread looks again and makes some.
+                socket.set_recv_buffer_size(200 << 10).unwrap();
             }
             socket.connect(&self.address.into()).unwrap();
             let mut socket: TcpStream = socket.into();
