@@ -15,7 +15,7 @@ use super::flv::Taken;
 
 /// Bytes that the kernel may hold unsent for one connection. What waits there can no longer be skipped when a viewer
 /// lags, and is memory; a keyframe that is bigger goes out in two writes. (Linux: `TCP_NOTSENT_LOWAT`.)
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
+const UNSENT_BYTES_MAX: u32 = 64 << 10;
 
 /// Tunes an accepted socket: nothing waits for more, and little waits unsent. The send buffer itself stays with the
 /// kernel's own tuning, which follows the line.

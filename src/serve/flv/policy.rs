@@ -90,9 +90,9 @@ pub(super) struct Bounds {
 pub(super) enum Outcome {
     /// It has everything.
     CaughtUp,
-    /// It took `bytes`, none included, and is owed more.
+    /// It is owed more; `bytes` were taken, none included.
     Owed {
-        /// What it took.
+        /// What its socket took, or what its far end acknowledged.
         bytes: usize,
     },
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::base::tcp_info::TcpInfo;
 use crate::base::ticks::Ticks;
 use crate::hub::{Next, Reader, Tag, TagKind};
 use crate::media::flv;
@@ -87,6 +88,8 @@ pub(super) struct Viewer {
     ready: bool,
     owed: Option<Box<Owed>>,
     patience: Patience,
+    /// Bytes that its far end had acknowledged when it was looked after.
+    acked: u64,
     /// Its place among the viewers, and its connection's.
     _places: (Ticket, Seat),
 }
@@ -114,6 +117,7 @@ impl Viewer {
             ready: true,
             owed: Some(Box::new(owed)),
             patience: Patience::new(),
+            acked: 0,
             _places: places,
         })
     }
@@ -209,7 +213,21 @@ impl Viewer {
         if self.has_left() {
             return (Fate::Gone, done);
         }
+        if self.behind {
+            self.note_acked(now);
+        }
         (self.judge(now, bounds, &mut done), done)
+    }
+
+    /// A far end that reads slowly opens its window seldom, and our socket may take nothing for many seconds: what was
+    /// acknowledged meanwhile shows that it lives.
+    fn note_acked(&mut self, now: Instant) {
+        let acked = TcpInfo::of(&self.stream).map_or(self.acked, |info| info.bytes_acked);
+        if acked > self.acked {
+            let bytes = (acked - self.acked) as usize;
+            self.patience.handle(now, Outcome::Owed { bytes });
+            self.acked = acked;
+        }
     }
 
     fn judge(&mut self, now: Instant, bounds: Bounds, done: &mut Done) -> Fate {
