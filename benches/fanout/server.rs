@@ -19,7 +19,7 @@ pub fn run(merge: Duration) {
         max_connections: 10_000,
         merge,
         viewer_lag: Duration::from_secs(3),
-        viewer_stall: Duration::from_secs(10),
+        viewer_stall: Duration::from_secs(30),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let hub = Hub::new();

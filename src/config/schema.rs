@@ -59,7 +59,7 @@ impl Default for Http {
             max_connections: 1_000,
             merge: Duration::ZERO,
             viewer_lag: Duration::from_secs(3),
-            viewer_stall: Duration::from_secs(10),
+            viewer_stall: Duration::from_secs(30),
         }
     }
 }
