@@ -103,7 +103,7 @@ test-machine: x86-64 test-deps static ## the static binary in an empty root, and
 lint: lint-deps ffmpeg web ## formatting and clippy, warnings denied
 	cargo fmt --check
 	cargo clippy --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items --quiet
 
 .PHONY: bench
 bench: ffmpeg web ## measure the README's figures on this machine

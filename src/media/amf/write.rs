@@ -13,7 +13,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), AmfError> {
 /// Writes values one after another, as a command or a script tag has them.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_all(values: &[Value]) -> Result<Vec<u8>, AmfError> {
     let mut out = Vec::with_capacity(256);
     for value in values {
