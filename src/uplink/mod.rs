@@ -10,10 +10,11 @@
 //!
 //! [`Outputs`] is the handle. `output.rs` is one output's life, `link.rs` owns a socket and one RTMP session on it
 //! ([`crate::media::rtmp`]), `shed.rs` decides what a line that is too slow does without, and `stall.rs` when a
-//! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once media bytes were acknowledged, not when
-//! somebody answered.
+//! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once
+//! media bytes were acknowledged, not when somebody answered.
 //!
-//! Beside these stand the pure cores of hot standby and of a bitrate that follows the line:
+//! Beside these stand the pure cores of hot standby and of a bitrate that follows the line, which no socket obeys
+//! yet: an output has one destination in this version.
 //!
 //! ```text
 //!   TCP_INFO, tags written ──> inflight ──place──┐
