@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use footlight::base::secret::Secret;
 use footlight::base::ticks::Ticks;
 use footlight::base::units::PictureSize;
 use footlight::base::{clock, threads};
@@ -262,8 +261,8 @@ impl Uplink {
     fn start(show: &Show, port: u16, app: &str, key: &str) -> Uplink {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let url = PushUrl { host: "127.0.0.1".into(), port, app: Secret::new(app), key: Secret::new(key) };
-        let output = Output { name: "cloud".into(), stream: "main".into(), primary: Destination { url } };
+        let url = PushUrl::rtmp("127.0.0.1", port, app, key);
+        let output = Output::new("cloud", "main", Destination::new(url));
         let outputs = Outputs::new();
         let running = runtime.enter();
         outputs.start(&output, show.hub.channel("main").unwrap());

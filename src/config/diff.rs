@@ -134,11 +134,18 @@ impl Changes {
     }
 
     fn output(&mut self, old: &Output, new: &Output) {
-        let Output { name, stream, primary } = new;
+        let Output { name, stream, mode, primary, standby, failback, adaptive, bitrate_min, bitrate_max } =
+            new;
         let table = format!("output.{name}");
         let restart = &Effect::RestartOutput(name.clone());
         self.key(&table, "stream", old.stream != *stream, restart);
+        self.key(&table, "mode", old.mode != *mode, restart);
         self.key(&table, "primary", old.primary != *primary, restart);
+        self.key(&table, "standby", old.standby != *standby, restart);
+        self.key(&table, "failback", old.failback != *failback, restart);
+        self.key(&table, "adaptive", old.adaptive != *adaptive, restart);
+        self.key(&table, "bitrate_min", old.bitrate_min != *bitrate_min, restart);
+        self.key(&table, "bitrate_max", old.bitrate_max != *bitrate_max, restart);
     }
 }
 
@@ -148,20 +155,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::secret::Secret;
     use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
     use crate::config::keys::TABLES;
     use crate::config::schema::{AudioSource, Destination, EncoderChoice, PushUrl, VideoSource};
 
     fn sample() -> Config {
         let mut config = Config::defaults("box", PathBuf::from("data"));
-        let url = PushUrl { host: "a".into(), port: 1935, app: Secret::new("live"), key: Secret::new("key") };
+        let primary = Destination::new(PushUrl::rtmp("a", 1935, "live", "key"));
         config.streams[0].bitrate = Some(BitrateBps(1_000_000));
-        config.outputs.push(Output {
-            name: "cloud".into(),
-            stream: "main".into(),
-            primary: Destination { url },
-        });
+        config.outputs.push(Output::new("cloud", "main", primary));
         config
     }
 
@@ -226,7 +228,7 @@ mod tests {
                 return Some(cloud);
             }
             "output.primary" => {
-                config.outputs[0].primary.url.key = Secret::new("other");
+                config.outputs[0].primary.url = PushUrl::rtmp("a", 1935, "live", "other");
                 return Some(cloud);
             }
             "stream.name" | "output.name" => return None,

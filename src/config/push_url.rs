@@ -9,7 +9,6 @@ use std::str::FromStr;
 use super::later;
 use super::problems::nearest;
 use super::schema::PushUrl;
-use crate::base::secret::Secret;
 
 /// RTMP's own port.
 const RTMP_PORT: u16 = 1935;
@@ -110,7 +109,7 @@ impl FromStr for PushUrl {
         }
         let (host, port) = split_authority(authority)?;
         let (app, key) = split_path(path.strip_prefix('/').ok_or(PushUrlError::NoApp)?)?;
-        Ok(PushUrl { host: host.to_owned(), port, app: Secret::new(app), key: Secret::new(key) })
+        Ok(PushUrl::rtmp(host, port, app, key))
     }
 }
 
@@ -191,6 +190,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::schema::PushPath;
+
+    fn app_and_key(url: &PushUrl) -> (&str, &str) {
+        match &url.path {
+            PushPath::Rtmp { app, key } => (app.reveal(), key.reveal()),
+            PushPath::Srt { .. } => panic!("not RTMP"),
+        }
+    }
 
     #[test]
     fn a_platforms_url_is_parted_into_what_rtmp_sends() {
@@ -207,7 +214,7 @@ mod tests {
         ] {
             let url: PushUrl = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!((url.host.as_str(), url.port), (host, port), "{text}");
-            assert_eq!((url.app.reveal(), url.key.reveal()), (app, key), "{text}");
+            assert_eq!(app_and_key(&url), (app, key), "{text}");
         }
     }
 
@@ -252,7 +259,8 @@ mod tests {
             text in "\\PC{0,60}|rtmp://[a-z0-9.:@\\[\\]/?#]{0,40}",
         ) {
             if let Ok(url) = text.parse::<PushUrl>() {
-                prop_assert!(!url.app.reveal().is_empty() && !url.key.reveal().is_empty());
+                let (app, key) = app_and_key(&url);
+                prop_assert!(!app.is_empty() && !key.is_empty());
                 let shown = url.to_string();
                 prop_assert!(!shown.trim_start_matches("rtmp://").contains('/'));
             }

@@ -91,7 +91,7 @@ struct PlacedOutput {
 impl PlacedOutput {
     fn config(self) -> Option<Output> {
         let ((name, _), (stream, _), (url, _)) = (self.name?, self.stream?, self.primary?);
-        Some(Output { name, stream, primary: Destination { url } })
+        Some(Output::new(name, stream, Destination::new(url)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration as the rooms use it: complete, checked, every default filled in.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,8 +153,37 @@ pub struct Output {
     pub name: String,
     /// The stream it carries.
     pub stream: String,
-    /// `primary`
+    /// `mode`: what the standbys do while the primary carries the stream.
+    pub mode: OutputMode,
+    /// `primary`: the destination that carries the stream while it is well.
     pub primary: Destination,
+    /// `standby`: who takes over, the first that can; at most [`STANDBYS_MAX`].
+    pub standby: Vec<Destination>,
+    /// `failback`: how long the primary must be well before the stream goes back to it.
+    pub failback: Duration,
+    /// `adaptive`: whether the encoder's bitrate follows what the line carries.
+    pub adaptive: bool,
+    /// `bitrate_min`: what the encoder is never taken below for this output's sake; default: a quarter of the
+    /// stream's bitrate, at least 250 kbit/s.
+    pub bitrate_min: Option<BitrateBps>,
+    /// `bitrate_max`: what this output's line is never given more than; default: the stream's bitrate.
+    pub bitrate_max: Option<BitrateBps>,
+}
+
+/// The most standbys of one output. Each holds a connection; with the primary they are eight lines, which is
+/// more than a box has ways out.
+pub const STANDBYS_MAX: usize = 7;
+
+/// `mode = ...`: what standbys do while another line carries the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputMode {
+    /// `mirror`: every destination receives everything, for clouds that take a primary and a backup.
+    Mirror,
+    /// `warm`: standbys are connected and published, and get next to nothing until they are needed.
+    #[default]
+    Warm,
+    /// `cold`: a standby is dialled when it is needed.
+    Cold,
 }
 
 impl Config {
@@ -168,37 +198,162 @@ impl Config {
     }
 }
 
-/// Where an output pushes to.
+impl Output {
+    /// An output of which only the name, the stream and the primary are given.
+    pub fn new(name: impl Into<String>, stream: impl Into<String>, primary: Destination) -> Output {
+        Output {
+            name: name.into(),
+            stream: stream.into(),
+            mode: OutputMode::default(),
+            primary,
+            standby: Vec::new(),
+            failback: Duration::from_secs(10),
+            adaptive: true,
+            bitrate_min: None,
+            bitrate_max: None,
+        }
+    }
+}
+
+/// Where an output pushes to, and by which way it leaves the box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The URL with its key.
     pub url: PushUrl,
+    /// `interface`: the network interface to go out by, 1 to 15 bytes; default: what the routes say.
+    pub interface: Option<String>,
+    /// `source_address`: this box's address to go out from; default: what the routes say.
+    pub source_address: Option<IpAddr>,
+    /// `ca_file`, rtmps only: PEM with a CA or the server's own certificate, which then stands for the
+    /// system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// `certificate_sha256`, rtmps only: the SHA-256 of the server's certificate (DER). Nothing else is then
+    /// asked of it: neither a name, nor a date, nor who signed it.
+    pub certificate_sha256: Option<[u8; 32]>,
+    /// `latency`, srt only: how long a lost packet may be asked for again; default: chosen by the uplink.
+    pub latency: Option<Duration>,
+    /// `passphrase`, srt only, 10 to 79 bytes: encrypts the stream with AES.
+    pub passphrase: Option<Secret>,
 }
 
-/// An `rtmp://host[:port]/app[/instance]/key` URL. Prints its scheme and host only: the key stands in the path.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PushUrl {
-    /// Host name or address, as written (an IPv6 address without its brackets).
-    pub host: String,
-    /// TCP port; 1935 unless written.
-    pub port: u16,
-    /// The application: the path up to its last `/`.
-    pub app: Secret,
-    /// The stream key: what follows the last `/`, query included.
-    pub key: Secret,
-}
-
-impl std::fmt::Display for PushUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bracketed = self.host.contains(':');
-        let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
-        write!(f, "rtmp://{open}{}{close}", self.host)?;
-        if self.port == 1935 { Ok(()) } else { write!(f, ":{}", self.port) }
+impl Destination {
+    /// A destination of which only the URL is given.
+    pub fn new(url: PushUrl) -> Destination {
+        Destination {
+            url,
+            interface: None,
+            source_address: None,
+            ca_file: None,
+            certificate_sha256: None,
+            latency: None,
+            passphrase: None,
+        }
     }
 }
 
-impl std::fmt::Debug for PushUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
+/// What a destination speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `rtmp`: RTMP over TCP.
+    Rtmp,
+    /// `rtmps`: RTMP over TLS over TCP.
+    Rtmps,
+    /// `srt`: MPEG-TS over SRT over UDP.
+    Srt,
+}
+
+impl Scheme {
+    /// The port of a URL that writes none; SRT has none.
+    pub fn default_port(self) -> Option<u16> {
+        match self {
+            Scheme::Rtmp => Some(1935),
+            Scheme::Rtmps => Some(443),
+            Scheme::Srt => None,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scheme::Rtmp => "rtmp",
+            Scheme::Rtmps => "rtmps",
+            Scheme::Srt => "srt",
+        })
+    }
+}
+
+/// `rtmp://[user:password@]host[:port]/app[/instance]/key`, `rtmps://...` alike, or
+/// `srt://host:port[?streamid=...]`. Prints its scheme, host and port only: the key stands in the rest.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PushUrl {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// Host name or address, as written (an IPv6 address without its brackets).
+    pub host: String,
+    /// TCP port (RTMP: 1935 unless written, RTMPS: 443), or UDP port (SRT: always written).
+    pub port: u16,
+    /// `user:password@`, RTMP and RTMPS only.
+    pub login: Option<Login>,
+    /// What follows the port.
+    pub path: PushPath,
+}
+
+/// `user:password@` of a URL, percent-decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Before the colon.
+    pub user: Secret,
+    /// After it.
+    pub password: Secret,
+}
+
+/// What follows host and port of a URL: whoever knows it can publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushPath {
+    /// Of `rtmp` and `rtmps`.
+    Rtmp {
+        /// The application: the path up to its last `/`.
+        app: Secret,
+        /// The stream key: what follows the last `/`, query included.
+        key: Secret,
+    },
+    /// Of `srt`.
+    Srt {
+        /// `streamid`, percent-decoded.
+        stream_id: Option<Secret>,
+    },
+}
+
+impl PushUrl {
+    /// A plain `rtmp://host:port/app/key`.
+    pub fn rtmp(
+        host: impl Into<String>,
+        port: u16,
+        app: impl Into<String>,
+        key: impl Into<String>,
+    ) -> PushUrl {
+        PushUrl {
+            scheme: Scheme::Rtmp,
+            host: host.into(),
+            port,
+            login: None,
+            path: PushPath::Rtmp { app: Secret::new(app), key: Secret::new(key) },
+        }
+    }
+}
+
+impl fmt::Display for PushUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bracketed = self.host.contains(':');
+        let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
+        write!(f, "{}://{open}{}{close}", self.scheme, self.host)?;
+        if self.scheme.default_port() == Some(self.port) { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+impl fmt::Debug for PushUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::load::{sanitised, text_of, understand};
 use super::problems::{Place, Problem, Problems};
 use super::read::Around;
-use super::schema::{AudioSource, Config, EncoderChoice, VideoSource};
+use super::schema::{AudioSource, Config, EncoderChoice, PushPath, VideoSource};
 use super::{keys, later};
 use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
 
@@ -81,7 +81,8 @@ url = "mqtts://broker.example:8883"
     assert_eq!(stream.bitrate, Some(BitrateBps(4_000_000)));
     assert_eq!(stream.gop, Duration::from_secs(1));
     assert_eq!(stream.encoder, EncoderChoice::Named("h264_v4l2m2m".into()));
-    assert_eq!(config.outputs[0].primary.url.key.reveal(), "KEY");
+    let PushPath::Rtmp { key, .. } = &config.outputs[0].primary.url.path else { panic!("not RTMP") };
+    assert_eq!(key.reveal(), "KEY");
     let lines: Vec<_> = warnings.iter().map(|warning| (warning.place.line(), warning.key.as_str())).collect();
     let want = [
         (Some(22), "output.cloud.mode"),

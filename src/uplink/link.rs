@@ -18,7 +18,7 @@ use crate::base::clock;
 use crate::base::loggate::LogGate;
 use crate::base::tcp_info::TcpInfo;
 use crate::base::ticks::Ticks;
-use crate::config::schema::PushUrl;
+use crate::config::schema::{PushPath, PushUrl};
 use crate::hub::{Headers, Next, Reader, Tag, TagKind};
 use crate::media::flv::TagType;
 use crate::media::rtmp::{Phase, Publisher, SessionError, Target};
@@ -81,10 +81,13 @@ impl Link {
     /// Reaches the far end and gets its leave to publish. `field` is where the URL stands in the configuration.
     pub(super) async fn dial(url: &PushUrl, field: &'static str) -> Result<Link, LinkError> {
         let host = url.to_string();
+        let PushPath::Rtmp { app, key } = &url.path else {
+            return Err(LinkError::Connect { host, cause: io::ErrorKind::Unsupported.into() });
+        };
         let target = Target {
-            tc_url: format!("{url}/{}", url.app.reveal()),
-            app: url.app.reveal().to_owned(),
-            key: url.key.reveal().to_owned(),
+            tc_url: format!("{url}/{}", app.reveal()),
+            app: app.reveal().to_owned(),
+            key: key.reveal().to_owned(),
         };
         let session = Publisher::new(target).map_err(|cause| LinkError::Session {
             host: host.clone(),

@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::base::secret::Secret;
 use crate::base::ticks::Ticks;
 use crate::base::units::PictureSize;
 use crate::config::schema::{Destination, Output, PushUrl};
@@ -70,13 +69,9 @@ impl Far {
     }
 
     fn output(&self) -> Output {
-        let url = PushUrl {
-            host: self.address.ip().to_string(),
-            port: self.address.port(),
-            app: Secret::new("live"),
-            key: Secret::new("s3cr3tk3y"),
-        };
-        Output { name: "cloud".into(), stream: "main".into(), primary: Destination { url } }
+        let address = self.address;
+        let url = PushUrl::rtmp(address.ip().to_string(), address.port(), "live", "s3cr3tk3y");
+        Output::new("cloud", "main", Destination::new(url))
     }
 }
 
