@@ -43,6 +43,8 @@ mod shed;
 mod stall;
 mod status;
 mod telling;
+#[cfg(test)]
+mod wire;
 
 pub use outputs::Outputs;
 pub use status::{OutputStatus, State};
