@@ -62,6 +62,7 @@ pub(super) enum Kind {
     Protocol,
     /// With the code, if it is one of RTMP's.
     Refused(Stage, Option<String>),
+    Login,
     Ended(Option<String>),
     Closed(Phase),
     Broken,
@@ -78,6 +79,7 @@ impl LinkError {
                 SessionError::Handshake(_) => Kind::Handshake,
                 SessionError::Chunk(_) | SessionError::Amf(_) | SessionError::TooLong(_) => Kind::Protocol,
                 SessionError::Refused { stage, code, .. } => Kind::Refused(*stage, known_code(code)),
+                SessionError::Login(_) => Kind::Login,
                 SessionError::Ended { code, .. } => Kind::Ended(known_code(code)),
             },
             LinkError::Closed { phase, .. } => Kind::Closed(*phase),
@@ -90,7 +92,10 @@ impl LinkError {
     pub(super) fn wants_a_person(&self) -> bool {
         match self {
             LinkError::Session { cause, .. } => {
-                matches!(cause, SessionError::Refused { .. } | SessionError::Handshake(_))
+                matches!(
+                    cause,
+                    SessionError::Refused { .. } | SessionError::Login(_) | SessionError::Handshake(_)
+                )
             }
             LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
             _ => false,

@@ -18,6 +18,7 @@ pub mod flv;
 pub mod http;
 pub mod machine;
 pub mod media;
+pub mod mock_rtmp;
 pub mod nginx_rtmp;
 pub mod probe;
 pub mod process;

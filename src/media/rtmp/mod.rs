@@ -16,10 +16,12 @@
 mod chunks;
 mod commands;
 mod control;
+mod login;
 mod publisher;
 
 pub use chunks::{Bounds, ChunkError, ChunkReader, Message};
 pub use control::{FarAcks, OwnAcks};
+pub use login::{Demand, Login, LoginError, Method};
 pub use publisher::{Phase, Publisher, SessionError, Stage, Target};
 
 /// Message types (§5.4, §7.1).

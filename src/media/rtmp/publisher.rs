@@ -11,6 +11,7 @@ use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
 use rml_rtmp::messages::MessagePayload;
 use rml_rtmp::time::RtmpTimestamp;
 
+use crate::base::secret::Secret;
 use crate::media::amf::{self, AmfError, Value};
 use crate::media::flv::TagType;
 
@@ -18,6 +19,7 @@ use super::chunks::{Bounds, ChunkError, ChunkReader, Message};
 use super::commands::{self, Answer, Status, transaction};
 use super::control::{FarAcks, OwnAcks};
 use super::kind;
+use super::login::Demand;
 
 /// Our chunks: a picture of 60,000 bytes goes in one piece, and no known server refuses this size.
 const CHUNK_BYTES: u32 = 60_000;
@@ -103,6 +105,9 @@ pub enum SessionError {
         /// Its words.
         description: String,
     },
+    /// The far end refused the application until a login is proven; [`super::Login::answer`] says how to go on.
+    #[error("it wants a login")]
+    Login(Demand),
     /// The far end ended a session that was live.
     #[error("it ended the stream ({code}{}{description})", if description.is_empty() { "" } else { ": " })]
     Ended {
@@ -119,6 +124,8 @@ pub enum SessionError {
 /// A publishing session.
 pub struct Publisher {
     target: Target,
+    /// What [`super::Login`] appends to the application; mostly empty.
+    login: Secret,
     phase: Phase,
     handshake: Handshake,
     reader: ChunkReader,
@@ -139,6 +146,7 @@ impl Publisher {
         let hello = handshake.generate_outbound_p0_and_p1().map_err(handshake_error)?;
         Ok(Publisher {
             target,
+            login: Secret::default(),
             phase: Phase::Handshake,
             handshake,
             reader: ChunkReader::new(FAR_BOUNDS),
@@ -148,6 +156,12 @@ impl Publisher {
             own_acks: OwnAcks::default(),
             far_acks: FarAcks::default(),
         })
+    }
+
+    /// Has `query`, of [`super::Login::begin`], appended to the application's name; of use before anything is
+    /// received.
+    pub fn log_in(&mut self, query: Secret) {
+        self.login = query;
     }
 
     /// Bytes for the far end; the shell takes from the front what it could write.
@@ -224,7 +238,12 @@ impl Publisher {
     }
 
     fn shake_hands(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        match self.handshake.process_bytes(bytes).map_err(handshake_error)? {
+        let step = self.handshake.process_bytes(bytes).map_err(|error| match bytes {
+            // A TLS alert: our first bytes were no TLS to it.
+            [0x15, 0x03, ..] => handshake_error("it speaks TLS: write rtmps://"),
+            _ => handshake_error(error),
+        })?;
+        match step {
             HandshakeProcessResult::InProgress { response_bytes } => {
                 self.output.put_slice(&response_bytes);
                 Ok(())
@@ -232,11 +251,19 @@ impl Publisher {
             HandshakeProcessResult::Completed { response_bytes, remaining_bytes } => {
                 self.output.put_slice(&response_bytes);
                 self.phase = Phase::Connect;
-                let connect = commands::connect(&self.target.app, &self.target.tc_url)?;
+                let (app, tc_url) = (self.logged_in(&self.target.app), self.logged_in(&self.target.tc_url));
+                let connect = commands::connect(&app, &tc_url)?;
                 self.command(0, connect)?;
                 self.reader.push(&remaining_bytes);
                 self.take_messages()
             }
+        }
+    }
+
+    fn logged_in(&self, name: &str) -> String {
+        match self.login.reveal() {
+            "" => name.to_owned(),
+            login => format!("{name}{}{login}", if name.contains('?') { '&' } else { '?' }),
         }
     }
 
@@ -349,7 +376,12 @@ impl Publisher {
         let code = if is_plain && code.len() < 80 { code.to_owned() } else { self.presentable(code) };
         let description = self.presentable(&status.description);
         let stage = match self.phase {
-            Phase::Handshake | Phase::Connect => Stage::Connect,
+            Phase::Handshake | Phase::Connect => {
+                if let Some(demand) = Demand::read(&status.description) {
+                    return SessionError::Login(demand);
+                }
+                Stage::Connect
+            }
             Phase::CreateStream => Stage::CreateStream,
             Phase::Publish => Stage::Publish,
             Phase::Live | Phase::Finished => return SessionError::Ended { code, description },
@@ -366,7 +398,9 @@ impl Publisher {
         let parts = |whole| str::split(whole, ['?', '&', '=', '/']);
         let of_key = std::iter::once(key.as_str()).chain(parts(key)).filter(|part| part.len() > 2);
         let of_app = parts(app).filter(|part| part.len() > 8);
-        for part in of_key.chain(of_app) {
+        let common = ["authmod", "adobe", "llnw", "user"];
+        let of_login = parts(self.login.reveal()).filter(|part| part.len() > 2 && !common.contains(part));
+        for part in of_key.chain(of_app).chain(of_login) {
             text = text.replace(part, "***");
         }
         let clean = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });

@@ -8,6 +8,7 @@ use rml_rtmp::messages::MessagePayload;
 use rml_rtmp::sessions::{ServerSession, ServerSessionConfig, ServerSessionEvent, ServerSessionResult};
 use rml_rtmp::time::RtmpTimestamp;
 
+use crate::base::secret::Secret;
 use crate::media::amf::{self, Value};
 use crate::media::flv::{TagType, on_metadata};
 use crate::media::packet::Layout;
@@ -30,6 +31,8 @@ struct Far {
     to_publisher: Vec<u8>,
     events: Vec<ServerSessionEvent>,
     refuse_publish: bool,
+    /// What `connect` is refused with.
+    refuse_connect: Option<&'static str>,
 }
 
 impl Far {
@@ -44,6 +47,7 @@ impl Far {
             to_publisher: Vec::new(),
             events: Vec::new(),
             refuse_publish: false,
+            refuse_connect: None,
         }
     }
 
@@ -74,6 +78,12 @@ impl Far {
                 ServerSessionResult::OutboundResponse(packet) => self.to_publisher.extend(packet.bytes),
                 ServerSessionResult::RaisedEvent(event) => {
                     let answer = match &event {
+                        ServerSessionEvent::ConnectionRequested { request_id, .. }
+                            if self.refuse_connect.is_some() =>
+                        {
+                            let (code, words) = ("NetConnection.Connect.Rejected", self.refuse_connect);
+                            Some(self.session.reject_request(*request_id, code, words.unwrap_or_default()))
+                        }
                         ServerSessionEvent::PublishStreamRequested { request_id, .. }
                             if self.refuse_publish =>
                         {
@@ -180,10 +190,39 @@ fn a_refused_key_is_told_in_the_servers_words_but_never_printed() {
 }
 
 #[test]
+fn a_login_is_asked_for_and_goes_behind_the_application() {
+    let (mut publisher, mut far) = (Publisher::new(target()).unwrap(), Far::new());
+    far.refuse_connect = Some("[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ");
+    let demand = Demand::Login(Method::Adobe);
+    assert_eq!(converse(&mut publisher, &mut far, 50), Err(SessionError::Login(demand)));
+
+    for (app, want) in [("live", "live?authmod=adobe&user=jo"), ("a?b=c", "a?b=c&authmod=adobe&user=jo")] {
+        let (mut publisher, mut far) =
+            (Publisher::new(Target { app: app.into(), ..target() }).unwrap(), Far::new());
+        publisher.log_in(Secret::new("authmod=adobe&user=jo"));
+        converse(&mut publisher, &mut far, 50).unwrap();
+        let connects = |event: &ServerSessionEvent| matches!(event, ServerSessionEvent::ConnectionRequested { app_name, .. } if app_name == want);
+        assert!(far.events.iter().any(connects), "{:?}", far.events);
+        assert_eq!(publisher.phase(), Phase::Live);
+    }
+
+    let (mut publisher, mut far) = (Publisher::new(target()).unwrap(), Far::new());
+    publisher.log_in(Secret::new("authmod=adobe&user=josephine"));
+    far.refuse_connect = Some("the user josephine has adobe no rights");
+    let refused = converse(&mut publisher, &mut far, 50).unwrap_err().to_string();
+    assert!(refused.contains("the user *** has adobe no rights"), "{refused}");
+}
+
+#[test]
 fn a_server_that_speaks_something_else_is_told_apart() {
-    let mut publisher = Publisher::new(target()).unwrap();
-    let answer = publisher.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    assert!(matches!(answer, Err(SessionError::Handshake(_))), "{answer:?}");
+    for (said, want) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not answer as an RTMP server"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "speaks TLS: write rtmps://"),
+    ] {
+        let answer = Publisher::new(target()).unwrap().receive(said).unwrap_err();
+        assert!(matches!(answer, SessionError::Handshake(_)), "{answer:?}");
+        assert!(answer.to_string().contains(want), "{answer}");
+    }
 }
 
 fn live_publisher() -> Publisher {
