@@ -75,8 +75,8 @@ impl House {
     pub(super) async fn start(config: Config) -> Result<House, Unusable> {
         prepare_data_dir(&config)?;
         let hub = Hub::new();
-        let outputs = Outputs::new();
         let streams = Streams::default();
+        let outputs = steering(&streams);
         // The streams are there before the first request can ask for them.
         for stream in &config.streams {
             lock(&streams).insert(stream.name.clone(), closed_slot(&hub, stream));
@@ -213,6 +213,8 @@ impl House {
         });
         let replaced = lock(&self.streams).insert(stream.name.clone(), slot);
         drop(replaced);
+        // It begins with what is configured; its lines may be known to carry less.
+        self.outputs.configure_encoder(&stream.name, stream.bitrate);
     }
 
     /// Takes the work out of a stream's slot; the slot itself goes too if the stream is configured no more.
@@ -236,12 +238,8 @@ impl House {
     }
 
     fn carry_bitrates(&self) {
-        let streams = lock(&self.streams);
-        for stream in &self.config.streams {
-            let working = streams.get(&stream.name).and_then(|slot| slot.work.as_ref().ok());
-            if let (Some(working), Some(bitrate)) = (working, stream.bitrate) {
-                working.encoder.set_bitrate(bitrate);
-            }
+        for stream in self.config.streams.iter().filter(|stream| stream.bitrate.is_some()) {
+            self.outputs.configure_encoder(&stream.name, stream.bitrate);
         }
     }
 
@@ -252,6 +250,16 @@ impl House {
             }
         }
     }
+}
+
+/// The outputs, whose lines have a say about the bitrates of the encoders that feed them.
+fn steering(streams: &Streams) -> Outputs {
+    let streams = streams.clone();
+    Outputs::steering(move |stream, bitrate| {
+        if let Some(Slot { work: Ok(working), .. }) = lock(&streams).get(stream) {
+            working.encoder.set_bitrate(bitrate);
+        }
+    })
 }
 
 /// A stream that has its channel and nothing else yet. A channel that is open already is taken over.

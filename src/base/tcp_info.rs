@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "TCP_INFO has no safe wrapper that tells acknowledged bytes")]
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -23,6 +23,12 @@ pub struct TcpInfo {
     pub retransmits: u32,
     /// What the line carried lately, in bytes a second; 0 if not known.
     pub delivery_bytes_per_second: u64,
+    /// Segments of data sent, repeats included.
+    pub data_segments_sent: u32,
+    /// Segments that arrived, in order or not; `None` before Linux 4.18.
+    pub delivered: Option<u32>,
+    /// How many bytes the far end would take now; `None` before Linux 5.4.
+    pub window_bytes: Option<u32>,
 }
 
 impl TcpInfo {
@@ -50,6 +56,7 @@ impl TcpInfo {
         // SAFETY: the structure is plain integers, for which zeros are valid: what an older kernel left unwritten
         // stays 0.
         let info = unsafe { info.assume_init() };
+        let told = |offset: usize| offset + size_of::<u32>() <= length as usize;
         let micros = |micros: u32| Duration::from_micros(u64::from(micros));
         Ok(TcpInfo {
             // The kernel counts the SYN as a byte.
@@ -60,6 +67,9 @@ impl TcpInfo {
             rtt_min: micros(info.tcpi_min_rtt),
             retransmits: info.tcpi_total_retrans,
             delivery_bytes_per_second: info.tcpi_delivery_rate,
+            data_segments_sent: info.tcpi_data_segs_out,
+            delivered: told(offset_of!(libc::tcp_info, tcpi_delivered)).then_some(info.tcpi_delivered),
+            window_bytes: told(offset_of!(libc::tcp_info, tcpi_snd_wnd)).then_some(info.tcpi_snd_wnd),
         })
     }
 }
@@ -83,6 +93,8 @@ mod tests {
         near.read_exact(&mut [0]).expect("read");
         let info = TcpInfo::of(&near).expect("a TCP socket");
         assert_eq!((info.bytes_acked, info.bytes_not_sent, info.segments_unacked), (10_000, 0, 0));
+        assert!(info.data_segments_sent > 0 && info.delivered.is_none_or(|count| count > 0), "{info:?}");
+        assert!(info.window_bytes.is_none_or(|bytes| bytes > 1_000), "{info:?}");
     }
 
     #[test]

@@ -26,6 +26,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const IN_FLIGHT_MAX: usize = 30;
 /// Encoders take one macroblock at least.
 const SIDE_MIN: u32 = 16;
+/// The part by which a bitrate must change before an encoder that cannot change in place is opened anew for it.
+const REOPEN_FROM: f64 = 0.2;
+
 /// How often the encoder's load is looked at, and its bitrate held against the rate at which pictures really come.
 const CHECK_EVERY: Ticks = Ticks::from_millis(1_000);
 
@@ -171,9 +174,10 @@ impl VideoTrack {
         if let Some(opened) = &mut self.opened {
             opened.wish.bitrate = bitrate;
             let told = BitrateBps((bitrate.0 as f64 * opened.rate_factor) as u64);
-            if !opened.codec.set_bitrate(told, buffer_bits(bitrate)) {
-                self.reopen = true;
-            }
+            let in_place = opened.codec.set_bitrate(told, buffer_bits(bitrate));
+            let part = bitrate.0.abs_diff(opened.announced.0) as f64 / opened.announced.0.max(1) as f64;
+            // Opening a chip anew costs a keyframe and new headers: not for every step of a line that wavers.
+            self.reopen |= !in_place && part >= REOPEN_FROM;
         }
     }
 

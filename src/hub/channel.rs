@@ -236,6 +236,16 @@ impl Channel {
         Reader { shared: self.shared.clone(), cursor, told: None, since: cursor.next() }
     }
 
+    /// The first tags of the oldest and of the newest whole GOP held; `None` where no decoder could start.
+    pub fn gops(&self) -> Option<(u64, u64)> {
+        self.shared.state().ring.gops()
+    }
+
+    /// The time of the tag `seq`, if it is still held.
+    pub fn time_of(&self, seq: u64) -> Option<Ticks> {
+        self.shared.state().ring.time_at(Cursor::at(seq))
+    }
+
     /// Waits until the layout is known; `false` if the channel closes before.
     pub async fn described(&self) -> bool {
         loop {
@@ -432,6 +442,21 @@ impl Reader {
         self.cursor = Cursor::at(next);
     }
 
+    /// Puts the reader right before the tag `next`, wherever it stood, without a word of what lies between. Ask
+    /// [`Reader::fresh_headers`] before the next tag.
+    pub fn move_to(&mut self, next: u64) {
+        let state = self.shared.state();
+        self.told = self.told(&state.ring);
+        self.cursor = Cursor::at(next);
+        self.since = next;
+    }
+
+    /// Puts the reader behind the newest tag: what it waits for comes after this.
+    pub fn move_to_head(&mut self) {
+        let head = self.shared.state().ring.head();
+        self.move_to(head);
+    }
+
     /// The channel it reads.
     pub fn channel(&self) -> Channel {
         Channel { shared: self.shared.clone() }
@@ -607,6 +632,31 @@ mod tests {
         publisher.publish(picture(120, true));
         assert_eq!(reader.jump_to_newest_keyframe(), Some(2));
         assert!(reader.fresh_headers().is_none());
+    }
+
+    #[test]
+    fn who_is_moved_is_told_of_headers_only_where_they_are_news() {
+        let hub = Hub::new();
+        let publisher = hub.open("main", Limits::default());
+        let mut reader = hub.channel("main").expect("open").reader(Start::Live);
+        publisher.publish(layout(1));
+        (0..4).for_each(|at| publisher.publish(picture(at * 40, at == 0)));
+        let (first, newest) = reader.channel().gops().expect("a keyframe came");
+        assert_eq!(first, newest);
+        reader.move_to(first);
+        assert!(reader.fresh_headers().is_some());
+        assert_eq!(millis(reader.try_next()), 0);
+        reader.move_to(first);
+        assert!(reader.fresh_headers().is_none(), "the same connection has them");
+        publisher.publish(layout(2));
+        (4..6).for_each(|at| publisher.publish(picture(at * 40, at == 4)));
+        let (first, newest) = reader.channel().gops().expect("keyframes came");
+        assert!(first < newest);
+        assert_eq!(reader.channel().time_of(newest).map(Ticks::millis), Some(160));
+        reader.move_to(newest);
+        assert!(reader.fresh_headers().is_some_and(|headers| headers.from > first));
+        assert_eq!(millis(reader.try_next()), 160);
+        assert_eq!(reader.channel().time_of(newest + 100), None);
     }
 
     #[test]

@@ -288,6 +288,16 @@ impl Ring {
         self.eras.back()
     }
 
+    /// The number of the next tag.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// The first tags of the oldest and of the newest whole GOP held.
+    pub(super) fn gops(&self) -> Option<(u64, u64)> {
+        Some((*self.joins.front()?, *self.joins.back()?))
+    }
+
     /// A place for somebody new.
     pub(super) fn start(&self, start: Start) -> Cursor {
         match (start, self.joins.back()) {

@@ -80,6 +80,8 @@ pub enum Event {
         /// The output.
         output: OutputId,
     },
+    /// The encoder is configured to another bitrate, pictures alone. Bounds hold until they are told anew.
+    Wanted(BitrateBps),
     /// This output is gone.
     Gone {
         /// The output.
@@ -130,6 +132,13 @@ impl Bitrate {
         let (beside, encoded) = (self.settings.beside.0, self.current.0);
         match event {
             Event::Bounds { output, bounds } => self.begin(now, output, bounds),
+            Event::Wanted(wanted) => {
+                self.settings.wanted = wanted;
+                self.current = self.current.min(wanted);
+                for one in &mut self.outputs {
+                    one.pace.set_most((one.bounds.ceiling.min(wanted).0 + beside) as f64);
+                }
+            }
             Event::Gone { output } => self.outputs.retain(|one| one.id != output),
             Event::Moved { output } => {
                 if let Some(one) = self.outputs.iter_mut().find(|one| one.id == output) {
@@ -163,6 +172,11 @@ impl Bitrate {
     /// The bitrate in force, pictures alone.
     pub fn current(&self) -> BitrateBps {
         self.current
+    }
+
+    /// What the stream has besides pictures.
+    pub fn beside(&self) -> BitrateBps {
+        self.settings.beside
     }
 
     /// Panics where the state contradicts itself; for tests.

@@ -5,14 +5,9 @@ use std::time::Duration;
 
 use crate::media::rtmp::{Phase, SessionError, Stage};
 
-/// A step that has its own time limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Resolve,
-    Connect,
-    Handshake,
-    Publish,
-}
+use super::failover::{Ending, LineEvent, Phase as Step, Refusal};
+use super::link::Name;
+use super::wire::TlsError;
 
 /// What ended a line. `host` is the far end as the configuration names it, without path and key.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +19,23 @@ pub(super) enum LinkError {
         #[source]
         cause: io::Error,
     },
+    #[error("{host}: {cause}")]
+    Tls {
+        host: String,
+        #[source]
+        cause: TlsError,
+    },
+    #[error("{host}: the box has no network interface {interface}; plug it in, or correct `interface`")]
+    NoInterface { host: String, interface: String },
+    #[error("{host}: this version does not speak that")]
+    NotSpoken { host: String },
     #[error("{host} cannot be reached")]
     Connect {
         host: String,
         #[source]
         cause: io::Error,
     },
-    #[error("{host} did not {} within {} s", step.words(), limit.as_secs())]
+    #[error("{host} did not {} within {} s", step_words(*step), limit.as_secs())]
     TimedOut { host: String, step: Step, limit: Duration },
     #[error("{host}: {}", refusal(cause, field))]
     Session {
@@ -47,8 +52,10 @@ pub(super) enum LinkError {
         #[source]
         cause: io::Error,
     },
-    #[error("{host} has taken nothing for {:.1} s: given up", silent.as_secs_f32())]
+    #[error("{host} has taken nothing for {} s: dialled afresh", silent.as_secs())]
     Stalled { host: String, silent: Duration },
+    #[error("{host} is connected, but its program has read nothing for {} s: dialled afresh", silent.as_secs())]
+    Frozen { host: String, silent: Duration },
 }
 
 /// What kind of failure it is. What a far end or the system says in its own words may hold a number that is never
@@ -67,9 +74,17 @@ pub(super) enum Kind {
     Closed(Phase),
     Broken,
     Stalled,
+    Frozen,
+    Tls,
+    NoInterface,
+    NotSpoken,
 }
 
 impl LinkError {
+    pub(super) fn tls(name: &Name, cause: TlsError) -> LinkError {
+        LinkError::Tls { host: name.host.clone(), cause }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
             LinkError::Resolve { .. } => Kind::Resolve,
@@ -85,6 +100,24 @@ impl LinkError {
             LinkError::Closed { phase, .. } => Kind::Closed(*phase),
             LinkError::Broken { .. } => Kind::Broken,
             LinkError::Stalled { .. } => Kind::Stalled,
+            LinkError::Frozen { .. } => Kind::Frozen,
+            LinkError::Tls { .. } => Kind::Tls,
+            LinkError::NoInterface { .. } => Kind::NoInterface,
+            LinkError::NotSpoken { .. } => Kind::NotSpoken,
+        }
+    }
+
+    /// What the failover core is told of it.
+    pub(super) fn event(&self) -> LineEvent {
+        match self {
+            LinkError::Session { cause: SessionError::Refused { code, description, .. }, .. } => {
+                LineEvent::Refused(Refusal::read(code, description))
+            }
+            LinkError::Closed { .. } => LineEvent::Ended(Ending::Closed),
+            LinkError::Broken { cause, .. } if cause.kind() == io::ErrorKind::ConnectionReset => {
+                LineEvent::Ended(Ending::Reset)
+            }
+            _ => LineEvent::Ended(Ending::Error),
         }
     }
 
@@ -98,6 +131,8 @@ impl LinkError {
                 )
             }
             LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
+            LinkError::NotSpoken { .. } | LinkError::NoInterface { .. } => true,
+            LinkError::Tls { cause, .. } => cause.wants_a_person(),
             _ => false,
         }
     }
@@ -107,7 +142,11 @@ impl LinkError {
         use std::error::Error;
         let mut words = self.to_string();
         // A session's words are in the message already.
-        let mut cause = if matches!(self, LinkError::Session { .. }) { None } else { self.source() };
+        let mut cause = if matches!(self, LinkError::Session { .. } | LinkError::Tls { .. }) {
+            None
+        } else {
+            self.source()
+        };
         while let Some(error) = cause {
             words.push_str(": ");
             words.push_str(&error.to_string());
@@ -117,14 +156,13 @@ impl LinkError {
     }
 }
 
-impl Step {
-    fn words(self) -> &'static str {
-        match self {
-            Step::Resolve => "get its name resolved",
-            Step::Connect => "accept a connection",
-            Step::Handshake => "answer the RTMP handshake",
-            Step::Publish => "let the stream be published",
-        }
+fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::Resolve => "get its name resolved",
+        Step::Tcp => "accept a connection",
+        Step::Tls => "finish the TLS handshake",
+        Step::Handshake => "answer the RTMP handshake",
+        Step::Publish => "let the stream be published",
     }
 }
 

@@ -1,20 +1,20 @@
-//! The uplink: one programme to one cloud, for as long as the box runs.
+//! The uplink: one programme to one cloud by as many lines as there are, for as long as the box runs.
 //!
 //! ```text
-//!   hub::Reader ──tags──> link ──RTMP──> far end        output: waits for media, dials, carries, backs off,
-//!                          │  ▲                                 for ever
-//!                 asks what│  │TCP_INFO every 250 ms
-//!                     to do▼  │
-//!                  shed (pure) stall (pure)
+//!                 ┌── line 0 (primary)  dial ─> link ─> RTMP ─> far end
+//!   hub ──tags──> ├── line 1 (standby)  dial ─> link ─> RTMP ─> far end      output: one task, owns all of this
+//!                 └── …                           │
+//!        who is dialled, ┌── failover (pure) <────┤ what was written, TCP_INFO every 25 ms
+//!   fed, given up, rests └──> inflight, lines, pacer
+//!                             bitrate (pure) <────┘ ──> governor ──> the encoder's bitrate
 //! ```
 //!
-//! [`Outputs`] is the handle. `output.rs` is one output's life, `link.rs` owns a socket and one RTMP session on it
-//! ([`crate::media::rtmp`]), `shed.rs` decides what a line that is too slow does without, and `stall.rs` when a
-//! line that takes nothing is given up, `telling.rs` which failures stand in the log. A connection counts as up once
-//! media bytes were acknowledged, not when somebody answered.
-//!
-//! Beside these stand the pure cores of hot standby and of a bitrate that follows the line, which no socket obeys
-//! yet: an output has one destination in this version.
+//! [`Outputs`] is the handle. `output.rs` is one output's life: each turn it moves bytes, feeds who carries, hands
+//! the news to [`failover`], does what that says, and sleeps until something happens. `line.rs` is one destination,
+//! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks, `wire.rs` its bytes as the kernel
+//! counts them, `cargo.rs` what it is given, `shed.rs` what a line that is too slow does without. `governor.rs` lets
+//! all outputs of a stream have their say about its encoder; `books.rs` keeps figures and writes the log, in which
+//! `telling.rs` keeps down what fails again and again.
 //!
 //! ```text
 //!   TCP_INFO, tags written ──> inflight ──place──┐
@@ -24,30 +24,36 @@
 //!   rehearsal: all of it over simulated lines, for tests and benchmarks
 //! ```
 //!
-//! Times go out as they stand on the stream's timeline, over reconnects too, so that another line can carry on.
-//! Keys are never printed; what a far end says is repeated without them.
+//! A line is up once media bytes were acknowledged, not when somebody answered. Times go out as they stand on the
+//! stream's timeline, over reconnects and switches, so that any line can carry on. Keys are never printed; what a
+//! far end says is repeated without them.
 
 pub mod bitrate;
+mod books;
+mod cargo;
+mod dial;
 mod error;
 pub mod failover;
+mod governor;
 pub mod headroom;
 pub mod inflight;
+mod line;
 pub mod lines;
 mod link;
+mod metrics;
+mod need;
 mod output;
 mod outputs;
 pub mod pacer;
 #[cfg(any(test, feature = "sim"))]
 pub mod rehearsal;
 mod shed;
-mod stall;
 mod status;
 mod telling;
-#[cfg(test)]
 mod wire;
 
-pub use outputs::Outputs;
-pub use status::{OutputStatus, State};
+pub use outputs::{OrderError, Outputs};
+pub use status::{LineState, LineStatus, OutputStatus, State};
 
 #[cfg(test)]
 mod tests;

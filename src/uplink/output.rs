@@ -1,149 +1,424 @@
-//! One output's life: wait for media, dial, carry, and again for ever.
+//! One output's life: waits for media, then lets the failover core say which line does what, and does it.
+//!
+//! One task for all of an output's lines, so that what the core asks for is done before it hears anything else: each
+//! turn moves bytes and feeds who carries, hands the news on, obeys, and sleeps until something happens.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, info};
 
-use crate::base::backoff::Backoff;
 use crate::base::clock;
-use crate::config::schema::Output;
+use crate::base::ticks::Ticks;
+use crate::config::schema::{Output, OutputMode};
 use crate::hub::{Channel, ChannelStats, Reader, Start};
 use crate::media::packet::Layout;
 
-use super::error::LinkError;
-use super::link::{Ended, Link, asked};
+use super::books::Books;
+use super::failover::{Action, Dial, Event, Failover, LineEvent, LineId, Mode, Settings};
+use super::governor::Voice;
+use super::inflight::Seq;
+use super::line::{Line, News};
+use super::lines::LineStats;
+use super::link::Link;
+use super::need::Need;
 use super::status::{Figures, State};
-use super::telling::Telling;
 
-/// Waits between tries. The show goes on while we wait, so the longest is short.
-const WAIT_FIRST: Duration = Duration::from_millis(250);
-const WAIT_MAX: Duration = Duration::from_secs(4);
+/// How often the kernel is asked what arrived: a stall is called after 350 ms, and should be seen in time.
+const SAMPLE_EVERY: Duration = Duration::from_millis(25);
 
-/// A line that lived this long starts over with the shortest wait.
-const STEADY_AFTER: Duration = Duration::from_secs(10);
+/// Looks at the lines between two reports to the encoder, and to who asks for figures.
+const LOOKS_A_READING: u32 = 2;
+const LOOKS_A_REPORT: u32 = 4;
 
 /// A source that showed nothing, or said nothing where there is no picture, for this long is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
-/// Where the destination stands in the configuration.
-const FIELD: &str = "primary";
+/// How long the rest of a stream that is gone may take.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// Good-byes that may be under way; one more is not waited for.
+const FAREWELLS_MAX: usize = 16;
+
+/// How long all lines may take to say good-bye at the end.
+const FINISH_MAX: Duration = Duration::from_millis(2_100);
+
+/// Why an output ended without anything being wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The box stops, or the output is taken away.
+    Asked,
+    /// The stream is gone.
+    StreamOver,
+}
+
+/// What a person asks of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The stream shall go by this line now, and stay there.
+    Switch(LineId),
+    /// It shall stay where it is.
+    Hold,
+    /// The primary is home again.
+    Resume,
+    /// This line shall be dialled afresh.
+    Reconnect(LineId),
+}
+
+/// What an output's task is given.
+pub(super) struct Task {
+    pub(super) output: Output,
+    pub(super) channel: Channel,
+    pub(super) figures: Figures,
+    pub(super) voice: Option<Voice>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) stop: watch::Receiver<bool>,
+}
 
 /// Runs until `stop` says so or the stream is over.
-pub(super) async fn run(output: Output, channel: Channel, figures: Figures, mut stop: watch::Receiver<bool>) {
-    let mut life = Life {
-        backoff: Backoff::new(WAIT_FIRST, WAIT_MAX, RandomState::new().hash_one(&output.name)),
-        telling: Telling::default(),
-        told_failure: true,
-        output,
-        channel,
-        figures,
+pub(super) async fn run(task: Task) {
+    let Task { output, channel, figures, voice, mut orders, mut stop } = task;
+    let ended = if let Some(ended) = wait_for_media(&channel, &figures, &mut stop).await {
+        ended
+    } else {
+        let mut life = Life::new(clock::now(), output, channel, figures.clone(), voice);
+        let ended = life.live(&mut orders, &mut stop).await;
+        life.finish().await;
+        ended
     };
-    let ended = life.live(&mut stop).await;
-    life.figures.enter(State::Stopped);
+    figures.enter(State::Stopped);
     match ended {
         Ended::Asked => info!("output stopped"),
         Ended::StreamOver => info!("output stopped: its stream is gone"),
     }
 }
 
+/// Returns once there is something to send: a server cuts off who publishes nothing.
+async fn wait_for_media(
+    channel: &Channel,
+    figures: &Figures,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Ended> {
+    figures.enter(State::WaitingForStream);
+    let speaks = speaks(channel.layout().as_ref(), &channel.stats(), clock::now());
+    let mut reader = channel.reader(if speaks { Start::Gop } else { Start::Live });
+    tokio::select! {
+        () = reader.wait() => channel.is_closed().then_some(Ended::StreamOver),
+        () = asked(stop) => Some(Ended::Asked),
+    }
+}
+
 struct Life {
-    output: Output,
     channel: Channel,
-    figures: Figures,
-    backoff: Backoff,
-    telling: Telling,
-    /// Whether the log's last word is a failure, or nothing yet: only then is a success news.
-    told_failure: bool,
+    /// At the head, to be woken by what comes.
+    watch: Reader,
+    core: Failover,
+    lines: Vec<Line>,
+    books: Books,
+    voice: Option<Voice>,
+    news: Vec<(LineId, Dial, LineEvent)>,
+    ring: Option<(u64, u64)>,
+    need: Need,
+    farewells: JoinSet<()>,
+    looks: u32,
 }
 
 impl Life {
-    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Ended {
-        let mut connected_before = false;
+    fn new(now: Instant, output: Output, channel: Channel, figures: Figures, voice: Option<Voice>) -> Life {
+        let lines: Vec<Line> = std::iter::once(output.primary)
+            .chain(output.standby)
+            .enumerate()
+            .map(|(at, destination)| Line::new(at, destination))
+            .collect();
+        let settings = Settings {
+            mode: match output.mode {
+                OutputMode::Mirror => Mode::Mirror,
+                OutputMode::Warm => Mode::Warm,
+                OutputMode::Cold => Mode::Cold,
+            },
+            lines: lines.len() as u8,
+            failback_after: output.failback,
+            failback_after_max: output.failback.max(Settings::default().failback_after_max),
+            seed: RandomState::new().hash_one(&output.name),
+            ..Settings::default()
+        };
+        Life {
+            watch: channel.reader(Start::Head),
+            core: Failover::new(now, settings),
+            books: Books::new(figures, &lines),
+            lines,
+            channel,
+            voice,
+            news: Vec::new(),
+            ring: None,
+            need: Need::new(),
+            farewells: JoinSet::new(),
+            looks: 0,
+        }
+    }
+
+    async fn live(&mut self, orders: &mut mpsc::Receiver<Order>, stop: &mut watch::Receiver<bool>) -> Ended {
+        let mut samples = interval(SAMPLE_EVERY);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut orders_open, mut closed_since) = (true, None);
+        self.books.enter(State::Connecting);
         loop {
-            self.figures.enter(State::WaitingForStream);
-            if let Some(ended) = self.wait_for_media(stop).await {
-                return ended;
-            }
-            self.figures.enter(State::Connecting);
-            let dialled = tokio::select! {
-                dialled = Link::dial(&self.output.primary.url, FIELD) => dialled,
-                () = asked(stop) => return Ended::Asked,
-            };
-            let failure = match dialled {
-                Ok(mut link) => {
-                    if std::mem::replace(&mut connected_before, true) {
-                        self.figures.reconnected();
-                    }
-                    self.figures.enter(State::Starting);
-                    let destination = &self.output.primary.url;
-                    if std::mem::take(&mut self.told_failure) {
-                        info!(%destination, "publishing");
-                    } else {
-                        debug!(%destination, "publishing");
-                    }
-                    let mut reader = self.reader();
-                    match link.carry(&mut reader, &self.figures, stop).await {
-                        Ok(ended) => {
-                            link.finish().await;
-                            return ended;
-                        }
-                        Err(failure) => failure,
-                    }
+            let now = clock::now();
+            // Before the turn: what comes during it wakes us.
+            self.watch.move_to_head();
+            let turn = self.turn(now);
+            if self.channel.is_closed() {
+                let since = *closed_since.get_or_insert(now);
+                if turn.over || self.core.carrier().is_none() || now >= since + LAST_WORDS_MAX {
+                    return Ended::StreamOver;
                 }
-                Err(failure) => failure,
-            };
-            let lived = self.lived();
-            if lived >= STEADY_AFTER {
-                self.backoff.reset();
             }
-            let wait = self.backoff.next_wait();
-            self.tell(&failure, lived, wait);
-            self.figures.enter(State::Waiting);
+            if *stop.borrow() {
+                return Ended::Asked;
+            }
+            if turn.again {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let wake = self.wake_at();
+            let published = self.lines.iter().any(Line::is_published);
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
                 () = asked(stop) => return Ended::Asked,
+                order = orders.recv(), if orders_open => match order {
+                    Some(order) => self.follow(clock::now(), order),
+                    None => orders_open = false,
+                },
+                () = ready(&mut self.lines) => {}
+                () = self.watch.wait() => {}
+                () = sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
+                Some(_) = self.farewells.join_next(), if !self.farewells.is_empty() => {}
+                _ = samples.tick(), if published => self.sample(clock::now()),
             }
         }
     }
 
-    /// Returns once there is something to send: a server cuts off who publishes nothing.
-    async fn wait_for_media(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Ended> {
-        let mut reader = self.reader();
-        tokio::select! {
-            () = reader.wait() => self.channel.is_closed().then_some(Ended::StreamOver),
-            () = asked(stop) => Some(Ended::Asked),
+    fn wake_at(&self) -> Option<Instant> {
+        let lines = self.lines.iter().filter_map(Line::wake_at);
+        lines.chain(self.core.wake_at()).min()
+    }
+
+    // ---- a turn -----------------------------------------------------------------------------------------------
+
+    fn turn(&mut self, now: Instant) -> Turned {
+        let mut turned = Turned::default();
+        let mut told = News::new();
+        for at in 0..self.lines.len() {
+            let behind = self.behind(at);
+            let line = &mut self.lines[at];
+            let turn = line.turn(now, &self.channel, behind, &mut told);
+            turned.again |= turn.again;
+            turned.over |= turn.over;
+            let (id, dial) = (LineId(at as u8), line.dial);
+            self.news.extend(told.drain(..).map(|what| (id, dial, what)));
+        }
+        turned.again |= self.look_at_ring(now);
+        turned.again |= self.hand_on(now);
+        if self.core.wake_at().is_some_and(|at| at <= now) {
+            turned.again |= self.tell(now, Event::Tick);
+            turned.again |= self.hand_on(now);
+        }
+        turned
+    }
+
+    /// How old the oldest tag is that a line's far end has not acknowledged.
+    fn behind(&self, at: usize) -> Ticks {
+        let reading = self.core.stats(LineId(at as u8)).and_then(LineStats::reading);
+        reading.map_or(Ticks::ZERO, |reading| Ticks::from(reading.behind))
+    }
+
+    /// Tells of GOPs that came and went. What stood in the ring before a source fell silent is no news: a far end
+    /// that cut us off for having nothing to say must not be told the last words again and again.
+    fn look_at_ring(&mut self, now: Instant) -> bool {
+        let gops = self.channel.gops();
+        if gops == self.ring {
+            return false;
+        }
+        let first = self.ring.is_none();
+        if first && !speaks(self.channel.layout().as_ref(), &self.channel.stats(), now) {
+            return false;
+        }
+        self.ring = gops;
+        let Some((oldest, newest)) = gops else { return false };
+        self.tell(now, Event::Ring { oldest_gop: Seq(oldest), newest_gop: Seq(newest) })
+    }
+
+    /// Hands what the lines told to the core, and does what it says.
+    fn hand_on(&mut self, now: Instant) -> bool {
+        let mut acted = false;
+        while !self.news.is_empty() {
+            for (line, dial, what) in std::mem::take(&mut self.news) {
+                if what == LineEvent::Published {
+                    self.books.published(line);
+                }
+                acted |= self.tell(now, Event::Line { line, dial, what });
+                if let Some(failure) = self.lines[line.index()].take_failure() {
+                    self.books.failed(now, line, &failure, self.core.state(line));
+                }
+            }
+        }
+        acted
+    }
+
+    /// Tells the core, and does what it says; whether there was anything to do.
+    fn tell(&mut self, now: Instant, event: Event) -> bool {
+        let actions = self.core.handle(now, event);
+        let acts = !actions.is_empty();
+        for action in actions {
+            self.obey(now, action);
+        }
+        if acts {
+            self.books.report(now, &self.core, &self.need, self.voice.as_ref());
+        }
+        acts
+    }
+
+    fn obey(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Connect { line, dial } => {
+                debug!(line = line.0, "dialling");
+                self.books.redialled(line);
+                self.lines[line.index()].connect(now, dial);
+            }
+            Action::Disconnect { line, dial, why } => {
+                debug!(line = line.0, ?why, "hanging up");
+                let one = &mut self.lines[line.index()];
+                if one.dial == dial
+                    && let Some(link) = one.hang_up()
+                {
+                    say_good_bye(&mut self.farewells, link);
+                }
+                let name = &self.lines[line.index()].name;
+                self.books.given_up(now, line, name, why, self.core.state(line));
+            }
+            Action::Carry { line, from, pace, left, why, .. } => {
+                self.lines[line.index()].carry(now, from, pace);
+                self.books.moved(now, line, left, why);
+                if let Some(voice) = &self.voice {
+                    voice.moved(now);
+                }
+            }
+            Action::Rest { line, .. } => self.lines[line.index()].rest(),
+            Action::Trickle { line, dial, at } => {
+                let at = at.and_then(|seq| self.channel.time_of(seq.0));
+                // Where nothing is known, what may have to be carried next starts no earlier than what is held.
+                let oldest = || self.channel.gops().and_then(|(oldest, _)| self.channel.time_of(oldest));
+                let mut told = News::new();
+                self.lines[line.index()].trickle(at.or_else(oldest), &mut told);
+                self.news.extend(told.into_iter().map(|what| (line, dial, what)));
+            }
+            Action::Gap(gap) => self.books.lost(now, gap),
         }
     }
 
-    /// For how long media arrived. Only that is success: a server that takes us in, and throws us out after the
-    /// first pictures, shall not be asked four times a second.
-    fn lived(&self) -> Duration {
-        let status = self.figures.get();
-        let since = (status.state == State::Live).then_some(status.since);
-        since.map_or(Duration::ZERO, |since| clock::now().saturating_duration_since(since))
+    /// A person's order.
+    fn follow(&mut self, now: Instant, order: Order) {
+        info!(?order, "a person asks");
+        let event = match order {
+            Order::Switch(to) => Event::Switch { to },
+            Order::Hold => Event::Hold,
+            Order::Resume => Event::Resume,
+            Order::Reconnect(line) => Event::Reconnect { line },
+        };
+        self.tell(now, event);
+        self.hand_on(now);
+        self.books.report(now, &self.core, &self.need, self.voice.as_ref());
     }
 
-    /// A reader at the newest GOP, or at the next one while the source is silent: a far end that cut us off for
-    /// having nothing to say must not be told the last words again and again.
-    fn reader(&self) -> Reader {
-        let speaks = speaks(self.channel.layout().as_ref(), &self.channel.stats(), clock::now());
-        self.channel.reader(if speaks { Start::Gop } else { Start::Live })
-    }
+    // ---- looking ----------------------------------------------------------------------------------------------
 
-    fn tell(&mut self, failure: &LinkError, lived: Duration, wait: Duration) {
-        let words = failure.in_words();
-        let (again_in_ms, tries) = (wait.as_millis() as u64, self.backoff.tries());
-        let told = self.telling.handle(clock::now(), failure.kind(), lived);
-        self.told_failure |= told.is_some();
-        match told {
-            Some(held_back) if failure.wants_a_person() => error!(again_in_ms, held_back, "{words}"),
-            Some(held_back) => warn!(again_in_ms, tries, held_back, "{words}"),
-            None => debug!(again_in_ms, tries, "{words}"),
+    /// Asks the kernel about every connection.
+    fn sample(&mut self, now: Instant) {
+        self.looks = self.looks.wrapping_add(1);
+        let mut told = News::new();
+        for at in 0..self.lines.len() {
+            let line = &mut self.lines[at];
+            let sampled = line.sample(&self.channel, &mut told);
+            let (id, dial) = (LineId(at as u8), line.dial);
+            if let Some(sampled) = sampled {
+                self.books.sampled(id, &sampled);
+            }
+            self.news.extend(told.drain(..).map(|what| (id, dial, what)));
         }
-        self.figures.failed(words);
+        self.hand_on(now);
+        if self.looks.is_multiple_of(LOOKS_A_READING) {
+            self.read(now);
+        }
+        if self.looks.is_multiple_of(LOOKS_A_REPORT) {
+            let stats = self.channel.stats();
+            let bound = self.voice.as_ref().and_then(Voice::stream_bound);
+            if let Some(need) = self.need.look(stats.at, stats.bytes, bound) {
+                self.tell(now, Event::Need(need));
+            }
+            self.books.report(now, &self.core, &self.need, self.voice.as_ref());
+        }
     }
+
+    /// Lets the encoder know what the line that carries is like; the worst of them where several do.
+    fn read(&mut self, now: Instant) {
+        let Some(voice) = &self.voice else { return };
+        if let Some(layout) = self.channel.layout() {
+            voice.layout(now, &layout);
+        }
+        let ids = (0..self.lines.len()).map(|at| LineId(at as u8));
+        let carrying = ids.filter(|id| self.books.carries(*id));
+        let readings = carrying.filter_map(|id| Some((id, self.core.stats(id)?.reading()?)));
+        let Some((id, reading)) = readings.max_by_key(|(_, reading)| reading.queue_time) else { return };
+        let catching_up = self.lines[id.index()].is_catching_up();
+        if let Some(below) = voice.read(now, reading, catching_up) {
+            self.books.below_floor(below);
+        }
+    }
+
+    /// Says good-bye on all lines.
+    async fn finish(&mut self) {
+        for line in &mut self.lines {
+            if let Some(link) = line.hang_up() {
+                say_good_bye(&mut self.farewells, link);
+            }
+        }
+        let all = async { while self.farewells.join_next().await.is_some() {} };
+        if timeout(FINISH_MAX, all).await.is_err() {
+            debug!("a far end did not hear the good-bye out");
+        }
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turned {
+    again: bool,
+    over: bool,
+}
+
+fn say_good_bye(farewells: &mut JoinSet<()>, link: Link) {
+    if farewells.len() < FAREWELLS_MAX {
+        farewells.spawn(link.finish());
+    }
+}
+
+/// Returns once one of the lines has something to do.
+async fn ready(lines: &mut [Line]) {
+    poll_fn(|cx| {
+        // Every one is asked, so that every one wakes us.
+        let ready = lines.iter_mut().filter_map(|line| line.poll(cx).is_ready().then_some(())).count();
+        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Returns once the output shall stop, or nobody is left to say so.
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Whether a source shows something; where there is no picture, whether it says something. Sound goes on while a

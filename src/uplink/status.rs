@@ -1,13 +1,17 @@
-//! What an output tells about itself.
+//! What an output and its lines tell about themselves.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
-use crate::base::metrics::Exposition;
-use crate::base::tcp_info::TcpInfo;
 use crate::base::ticks::Ticks;
+use crate::base::units::BitrateBps;
+use crate::config::schema::OutputMode;
+
+use super::failover::GapReason;
+use super::headroom::Strain;
+use super::lines::Reading;
 
 /// What an output is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,17 @@ pub enum State {
 }
 
 impl State {
+    /// The better of two states of an output's lines.
+    pub(super) fn max_of(self, other: State) -> State {
+        let rank = |state| match state {
+            State::Live => 3,
+            State::Starting => 2,
+            State::Connecting => 1,
+            _ => 0,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
     /// In words, for people and for machines that read `state`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,17 +68,27 @@ pub struct OutputStatus {
     pub name: String,
     /// The stream it carries.
     pub stream: String,
-    /// Where to: scheme, host and port, never the key.
+    /// How its destinations are used.
+    pub mode: OutputMode,
+    /// Where to: scheme, host and port of the line that carries, else of the primary; never the key.
     pub destination: String,
     /// What it is doing.
     pub state: State,
     /// Since when.
     pub since: Instant,
+    /// The line that carries, by its place in `lines`; `None` where all do, or none does.
+    pub active: Option<usize>,
+    /// The line that the stream goes back to, by its place in `lines`.
+    pub home: usize,
+    /// How often the stream moved from one line to another.
+    pub switches: u64,
+    /// Why it moved last, and when.
+    pub last_switch: Option<(Instant, &'static str)>,
     /// Bytes written, over all connections.
     pub bytes_sent: u64,
-    /// Bytes that the far end's kernel acknowledged, over all connections.
+    /// Bytes that the far ends' kernels acknowledged, over all connections.
     pub bytes_acked: u64,
-    /// Round trip time, while connected.
+    /// Round trip time of the line that carries, while connected.
     pub rtt: Option<Duration>,
     /// Segments sent again, over all connections.
     pub retransmits: u64,
@@ -71,46 +96,179 @@ pub struct OutputStatus {
     pub behind: Ticks,
     /// Packets left out because the line was too slow.
     pub left_out: u64,
-    /// Connections after the first.
+    /// Packets that no destination has, by why: no line, left behind, overrun, thinned.
+    pub lost: [u64; 4],
+    /// Connections after the first of each line.
     pub reconnects: u64,
+    /// What the stream needs, sound included.
+    pub needed: Option<BitrateBps>,
+    /// What the encoder was last told, pictures alone; `None` where it cannot be told.
+    pub encoder: Option<BitrateBps>,
+    /// The line cannot carry the least bitrate that the output allows.
+    pub below_floor: bool,
     /// Why the last connection ended or was not made, in words without secrets.
+    pub last_error: Option<String>,
+    /// Its lines: the primary, then the standbys.
+    pub lines: Vec<LineStatus>,
+}
+
+/// What one destination's line is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineState {
+    /// Nobody needs it now.
+    #[default]
+    Off,
+    /// It did not work; the next try comes soon.
+    Waiting,
+    /// Its name is asked for, it is connected, or asked to take the stream.
+    Connecting,
+    /// Published, and kept alive.
+    Standby,
+    /// It carries the stream.
+    Carrying,
+}
+
+impl LineState {
+    /// In words, for people and for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LineState::Off => "off",
+            LineState::Waiting => "waiting",
+            LineState::Connecting => "connecting",
+            LineState::Standby => "standby",
+            LineState::Carrying => "carrying",
+        }
+    }
+}
+
+/// One destination's figures.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LineStatus {
+    /// Scheme, host and port; never the key.
+    pub destination: String,
+    /// `primary`, `standby 1`, ….
+    pub role: &'static str,
+    /// The interface that it leaves by, if one is configured.
+    pub interface: Option<String>,
+    /// What it is doing.
+    pub state: LineState,
+    /// What speaks against it while it is up: `stalled`, `frozen`, `slow`.
+    pub trouble: Option<&'static str>,
+    /// Connections that were published.
+    pub connections: u64,
+    /// Bytes written, over all connections.
+    pub bytes_sent: u64,
+    /// Bytes acknowledged, over all connections.
+    pub bytes_acked: u64,
+    /// Segments sent again, over all connections.
+    pub retransmits: u64,
+    /// The connection's figures over the last seconds.
+    pub reading: Option<Reading>,
+    /// How its load is judged.
+    pub strain: Strain,
+    /// Why its last connection ended or was not made.
     pub last_error: Option<String>,
 }
 
-/// The figures, shared by an output's task and who asks.
-#[derive(Debug, Clone)]
-pub(super) struct Figures(Arc<Mutex<OutputStatus>>);
-
-/// What a connection adds to its output's sums.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    bytes_sent: u64,
-    bytes_acked: u64,
-    retransmits: u64,
-    left_out: u64,
-}
-
-impl Figures {
-    pub(super) fn new(name: &str, stream: &str, destination: String) -> Figures {
-        Figures(Arc::new(Mutex::new(OutputStatus {
+impl OutputStatus {
+    /// An output that has done nothing yet.
+    pub(super) fn new(name: &str, stream: &str, mode: OutputMode, lines: Vec<LineStatus>) -> OutputStatus {
+        OutputStatus {
             name: name.to_owned(),
             stream: stream.to_owned(),
-            destination,
+            mode,
+            destination: lines.first().map(|line| line.destination.clone()).unwrap_or_default(),
             state: State::WaitingForStream,
             since: clock::now(),
+            active: None,
+            home: 0,
+            switches: 0,
+            last_switch: None,
             bytes_sent: 0,
             bytes_acked: 0,
             rtt: None,
             retransmits: 0,
             behind: Ticks::ZERO,
             left_out: 0,
+            lost: [0; 4],
             reconnects: 0,
+            needed: None,
+            encoder: None,
+            below_floor: false,
             last_error: None,
-        })))
+            lines,
+        }
+    }
+
+    /// What is wrong now, for pages and fleet: a key that stays, and words.
+    pub fn alerts(&self) -> Vec<(&'static str, String)> {
+        let mut alerts = Vec::new();
+        let name = &self.name;
+        if matches!(self.state, State::Stopped | State::WaitingForStream) {
+            return alerts;
+        }
+        let carries = self.lines.iter().any(|line| line.state == LineState::Carrying);
+        if !carries {
+            let why = self.last_error.as_deref().unwrap_or("no destination takes the stream yet");
+            alerts.push(("uplink-down", format!("{name} reaches no destination: {why}")));
+        }
+        if let Some(active) = self.active.filter(|active| *active != self.home) {
+            let role = self.lines.get(active).map_or("another line", |line| line.role);
+            alerts.push(("uplink-on-standby", format!("{name} is carried by {role}")));
+        }
+        for line in &self.lines {
+            if carries && matches!(line.state, LineState::Waiting) {
+                let why = line.last_error.as_deref().unwrap_or("it cannot be reached");
+                alerts.push(("uplink-line-down", format!("{name}, {}: {why}", line.role)));
+            }
+            if line.state != LineState::Carrying {
+                continue;
+            }
+            match line.strain {
+                Strain::Fine => {}
+                Strain::Tight => alerts.push((
+                    "uplink-tight",
+                    format!("{name}, {}: less than 30 % of the line is to spare", line.role),
+                )),
+                Strain::Overloaded => alerts.push((
+                    "uplink-overloaded",
+                    format!("{name}, {}: more than 80 % of the line is used", line.role),
+                )),
+            }
+        }
+        if self.below_floor {
+            let words =
+                format!("{name}: the line cannot carry even the least bitrate; pictures are left out");
+            alerts.push(("uplink-below-floor", words));
+        }
+        alerts
+    }
+}
+
+/// The place of a reason in [`OutputStatus::lost`], and its name.
+pub(super) const REASONS: [(GapReason, &str); 4] = [
+    (GapReason::NoLine, "no_line"),
+    (GapReason::LeftBehind, "left_behind"),
+    (GapReason::Overrun, "overrun"),
+    (GapReason::Thinned, "thinned"),
+];
+
+/// The figures, shared by an output's task and who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Figures(Arc<Mutex<OutputStatus>>);
+
+impl Figures {
+    pub(super) fn new(status: OutputStatus) -> Figures {
+        Figures(Arc::new(Mutex::new(status)))
     }
 
     pub(super) fn get(&self) -> OutputStatus {
         self.lock().clone()
+    }
+
+    /// Changes them under the lock: shortly.
+    pub(super) fn change(&self, change: impl FnOnce(&mut OutputStatus)) {
+        change(&mut self.lock());
     }
 
     pub(super) fn enter(&self, state: State) {
@@ -120,68 +278,6 @@ impl Figures {
         }
         if !matches!(state, State::Starting | State::Live) {
             (status.rtt, status.behind) = (None, Ticks::ZERO);
-        }
-    }
-
-    pub(super) fn reconnected(&self) {
-        self.lock().reconnects += 1;
-    }
-
-    pub(super) fn failed(&self, words: String) {
-        self.lock().last_error = Some(words);
-    }
-
-    /// Takes a sample of the connection; `tally` is what was already counted of it.
-    pub(super) fn sample(&self, tally: &mut Tally, sent: u64, info: &TcpInfo, behind: Ticks, left_out: u64) {
-        let now = Tally {
-            bytes_sent: sent,
-            bytes_acked: info.bytes_acked,
-            retransmits: u64::from(info.retransmits),
-            left_out,
-        };
-        let mut status = self.lock();
-        status.bytes_sent += now.bytes_sent - tally.bytes_sent;
-        status.bytes_acked += now.bytes_acked.saturating_sub(tally.bytes_acked);
-        status.retransmits += now.retransmits.saturating_sub(tally.retransmits);
-        status.left_out += now.left_out - tally.left_out;
-        (status.rtt, status.behind) = (Some(info.rtt), behind);
-        *tally = now;
-    }
-
-    pub(super) fn describe_metrics(&self, page: &mut Exposition) {
-        let status = self.get();
-        let labels = [("output", status.name.as_str()), ("stream", status.stream.as_str())];
-        let live = f64::from(u8::from(status.state == State::Live));
-        page.gauge("footlight_output_live", "1 while the far end acknowledges media.", &labels, live);
-        page.counter("footlight_output_sent_bytes_total", "Bytes written.", &labels, status.bytes_sent);
-        page.counter(
-            "footlight_output_acknowledged_bytes_total",
-            "Bytes that the far end acknowledged.",
-            &labels,
-            status.bytes_acked,
-        );
-        page.counter(
-            "footlight_output_retransmits_total",
-            "Segments sent again.",
-            &labels,
-            status.retransmits,
-        );
-        page.counter(
-            "footlight_output_left_out_packets_total",
-            "Packets left out because the line was too slow.",
-            &labels,
-            status.left_out,
-        );
-        page.counter(
-            "footlight_output_reconnects_total",
-            "Connections after the first.",
-            &labels,
-            status.reconnects,
-        );
-        let behind = status.behind.seconds();
-        page.gauge("footlight_output_behind_seconds", "How far it is behind the stream.", &labels, behind);
-        if let Some(rtt) = status.rtt {
-            page.gauge("footlight_output_rtt_seconds", "Round trip time.", &labels, rtt.as_secs_f64());
         }
     }
 

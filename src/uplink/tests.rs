@@ -279,7 +279,10 @@ fn a_far_end_that_hangs_up_is_taken_up_again_on_the_same_timeline() {
             }
         };
         assert!(matches!(header, VideoBody::Header { .. }));
-        assert_eq!(millis, 1_000, "it goes on at the newest keyframe");
+        assert_eq!(millis, 0, "it goes on with the GOP that was cut off");
+        for frame in 0..41 {
+            assert_eq!(far.hear_video().await.0, frame * 40, "and nothing is missing");
+        }
         assert_eq!(wait_for(&outputs, |status| status.reconnects > 0).await.reconnects, 1);
         outputs.shutdown().await;
     });
@@ -356,5 +359,57 @@ fn an_output_whose_stream_is_gone_does_not_run() {
         outputs.start(&far.output(), hub.channel("main").expect("open again"));
         assert!(outputs.is_running("cloud"));
         drop(camera);
+    });
+}
+
+#[test]
+fn a_standby_takes_over_where_the_primary_was_cut_off_and_nothing_is_missing() {
+    run(async {
+        static PRIMARY: [Manner; 1] = [Manner::Breaks];
+        let (hub, mut far, outputs) = (Hub::new(), Far::new(&PRIMARY).await, Outputs::new());
+        let mut second = Far::new(&[Manner::Willing]).await;
+        let mut camera = Camera::new(&hub);
+        camera.shoot(3);
+        let output = Output { standby: vec![second.output().primary], ..far.output() };
+        outputs.start(&output, hub.channel("main").expect("open"));
+        for _ in 0..4 {
+            far.hear_video().await;
+        }
+        wait_for(&outputs, |status| status.lines[1].state == LineState::Standby).await;
+        camera.shoot(5);
+        let (_, header) = second.hear_video().await;
+        assert!(matches!(header, VideoBody::Header { .. }), "{header:?}");
+        for frame in 0..8 {
+            assert_eq!(second.hear_video().await.0, frame * 40);
+        }
+        let status = wait_for(&outputs, |status| status.active == Some(1)).await;
+        assert_eq!((status.switches, status.lost, status.lines[1].connections), (1, [0; 4], 1));
+        assert_eq!(status.destination, format!("rtmp://{}", second.address));
+        assert!(status.alerts().iter().any(|(key, _)| *key == "uplink-on-standby"), "{:?}", status.alerts());
+        outputs.shutdown().await;
+    });
+}
+
+#[test]
+fn a_person_moves_the_stream_and_a_wrong_order_changes_nothing() {
+    run(async {
+        let (hub, far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let mut second = Far::new(&[Manner::Willing]).await;
+        let mut camera = Camera::new(&hub);
+        camera.shoot(3);
+        let output = Output { standby: vec![second.output().primary], ..far.output() };
+        outputs.start(&output, hub.channel("main").expect("open"));
+        wait_for(&outputs, |status| status.lines.iter().all(|line| line.connections == 1)).await;
+        assert_eq!(outputs.switch("nobody", 0), Err(OrderError::NoOutput));
+        assert_eq!(outputs.switch("cloud", 2), Err(OrderError::NoLine));
+        assert_eq!(outputs.status()[0].active, Some(0));
+        outputs.switch("cloud", 1).expect("it runs");
+        wait_for(&outputs, |status| status.active == Some(1) && status.home == 1).await;
+        second.hear_video().await;
+        outputs.reconnect("cloud", 0).expect("it runs");
+        wait_for(&outputs, |status| status.lines[0].state != LineState::Standby).await;
+        outputs.resume("cloud").expect("it runs");
+        wait_for(&outputs, |status| status.home == 0).await;
+        outputs.shutdown().await;
     });
 }

@@ -66,6 +66,11 @@ impl FarAcks {
         if self.counts_differently { None } else { self.last.map(|_| self.total) }
     }
 
+    /// Its last word, as it stood.
+    pub fn last(&self) -> Option<u32> {
+        self.last
+    }
+
     /// Whether the far end counts otherwise than the specification says.
     pub fn counts_differently(&self) -> bool {
         self.counts_differently

@@ -16,6 +16,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use tracing::{info, warn};
 
+use crate::config::schema::Destination;
+
 use super::refusal::{Fingerprint, NotTrusted, TlsError};
 
 /// Certificates that one file may hold: the system's own file has some 150.
@@ -30,6 +32,17 @@ pub(in crate::uplink) enum Trust {
     File(PathBuf),
     /// Nobody: the server's certificate has this SHA-256 fingerprint, and neither name nor dates are asked for.
     Pin([u8; 32]),
+}
+
+impl Trust {
+    /// As a destination is configured: a fingerprint says all there is to say.
+    pub(in crate::uplink) fn of(destination: &Destination) -> Trust {
+        match (&destination.certificate_sha256, &destination.ca_file) {
+            (Some(fingerprint), _) => Trust::Pin(*fingerprint),
+            (None, Some(file)) => Trust::File(file.clone()),
+            (None, None) => Trust::System,
+        }
+    }
 }
 
 /// Checks a server's certificate as a [`Trust`] says.
