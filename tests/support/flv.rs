@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::http::{Request, Response};
@@ -78,21 +79,7 @@ impl Viewer {
     /// # Errors
     /// When the stream ends, falls silent or breaks the format.
     pub fn next_tag(&mut self) -> io::Result<Tag> {
-        let mut head = [0; 11];
-        self.response.read_exact(&mut head)?;
-        let length = u32::from_be_bytes([0, head[1], head[2], head[3]]);
-        let millis = u32::from_be_bytes([head[7], head[4], head[5], head[6]]);
-        if !matches!(head[0], 8 | 9 | 18) || head[8..] != [0, 0, 0] {
-            return Err(invalid(format!("tag header {head:02x?}")));
-        }
-        let mut body = vec![0; length as usize];
-        self.response.read_exact(&mut body)?;
-        let mut previous = [0; 4];
-        self.response.read_exact(&mut previous)?;
-        if u32::from_be_bytes(previous) != length + 11 {
-            return Err(invalid(format!("PreviousTagSize {previous:?} after a tag of {length} bytes")));
-        }
-        Ok(Tag { kind: head[0], millis, body })
+        read_tag(&mut self.response)
     }
 
     /// Reads on until `wanted` says yes, and hands back that tag.
@@ -117,6 +104,54 @@ impl Viewer {
     pub fn response(&self) -> &Response {
         &self.response
     }
+}
+
+/// The tags of a recording; the last one may be cut off in the middle, as a killed server leaves it.
+#[track_caller]
+pub fn read_file(path: &Path) -> Vec<Tag> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut rest = bytes.get(13..).unwrap_or_default();
+    std::iter::from_fn(|| match read_tag(&mut rest) {
+        Ok(tag) => Some(tag),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    })
+    .collect()
+}
+
+/// Writes tags as a file that players read.
+#[track_caller]
+pub fn write_file<'a>(path: &Path, tags: impl IntoIterator<Item = &'a Tag>) {
+    let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    for Tag { kind, millis, body } in tags {
+        let [high, time @ ..] = millis.to_be_bytes();
+        let length = body.len() as u32;
+        file.push(*kind);
+        file.extend(&length.to_be_bytes()[1..]);
+        file.extend(time);
+        file.extend([high, 0, 0, 0]);
+        file.extend(body);
+        file.extend((length + 11).to_be_bytes());
+    }
+    std::fs::write(path, file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+fn read_tag(from: &mut impl Read) -> io::Result<Tag> {
+    let mut head = [0; 11];
+    from.read_exact(&mut head)?;
+    let length = u32::from_be_bytes([0, head[1], head[2], head[3]]);
+    let millis = u32::from_be_bytes([head[7], head[4], head[5], head[6]]);
+    if !matches!(head[0], 8 | 9 | 18) || head[8..] != [0, 0, 0] {
+        return Err(invalid(format!("tag header {head:02x?}")));
+    }
+    let mut body = vec![0; length as usize];
+    from.read_exact(&mut body)?;
+    let mut previous = [0; 4];
+    from.read_exact(&mut previous)?;
+    if u32::from_be_bytes(previous) != length + 11 {
+        return Err(invalid(format!("PreviousTagSize {previous:?} after a tag of {length} bytes")));
+    }
+    Ok(Tag { kind: head[0], millis, body })
 }
 
 fn invalid(what: String) -> io::Error {

@@ -4,7 +4,9 @@
 //!   test ──starts──> process::Footlight ──logs, signals, /proc
 //!     ├──asks──────> http::get / http::Request   (raw TCP: also for requests that no client would send)
 //!     ├──watches───> flv::Viewer                 (reads tags by the specification, knows nothing of our writer)
-//!     └──peers─────> probe::ffprobe, probe::decode, tool::require
+//!     ├──peers─────> probe::ffprobe, probe::decode, tool::require, nginx_rtmp
+//!     ├──breaks────> net: lines to clouds in namespaces of their own, which can be narrow, long, lossy, silent
+//!     └──holds─────> judge: what the clouds recorded against what the box made
 //! ```
 //! Nobody here sleeps for luck: [`wait::until`] awaits an event with a deadline and says what never came.
 //! A missing peer is a failure that names the command which installs it.
@@ -16,12 +18,15 @@
 pub mod films;
 pub mod flv;
 pub mod http;
+pub mod judge;
 pub mod machine;
 pub mod media;
 pub mod mock_rtmp;
+pub mod net;
 pub mod nginx_rtmp;
 pub mod probe;
 pub mod process;
+pub mod rtmp;
 pub mod tool;
 pub mod wait;
 

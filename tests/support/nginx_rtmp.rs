@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::net::Place;
 use super::{tool, wait};
 
 const INSTALL: &str = "apt-get install nginx-light libnginx-mod-rtmp";
@@ -19,10 +20,12 @@ const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 const START: Duration = Duration::from_secs(10);
 
-/// A server on a free port of 127.0.0.1 with one application, `live`, in a folder of its own. Killed when
-/// dropped.
+/// A server on a free port of 127.0.0.1, or on port 1935 of a [`Place`] of its own, with one application, `live`, in
+/// a folder of its own. Killed when dropped.
 pub struct NginxRtmp {
     child: Option<Child>,
+    place: Option<Place>,
+    address: String,
     port: u16,
     folder: TempDir,
 }
@@ -32,8 +35,20 @@ impl NginxRtmp {
     #[track_caller]
     pub fn start() -> NginxRtmp {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        NginxRtmp::new(None, "127.0.0.1".into(), port)
+    }
+
+    /// The same at the far end of a line.
+    #[track_caller]
+    pub fn start_in(place: Place) -> NginxRtmp {
+        let address = place.address.clone();
+        NginxRtmp::new(Some(place), address, 1935)
+    }
+
+    #[track_caller]
+    fn new(place: Option<Place>, address: String, port: u16) -> NginxRtmp {
         let folder = tempfile::Builder::new().prefix("footlight-nginx-").tempdir().unwrap();
-        let mut nginx = NginxRtmp { child: None, port, folder };
+        let mut nginx = NginxRtmp { child: None, place, address, port, folder };
         nginx.start_again();
         nginx
     }
@@ -55,7 +70,7 @@ impl NginxRtmp {
             events {{ worker_connections 64; }}
             rtmp {{
                 server {{
-                    listen 127.0.0.1:{port};
+                    listen {address}:{port};
                     chunk_size 4096;
                     application live {{
                         live on;
@@ -67,29 +82,38 @@ impl NginxRtmp {
             }}",
             pid = folder.join("pid").display(),
             log = folder.join("log").display(),
+            address = self.address,
             port = self.port,
             recordings = recordings.display(),
         );
         let path = folder.join("nginx.conf");
         std::fs::write(&path, config).unwrap();
-        let child = Command::new(nginx)
-            .arg("-c")
-            .arg(&path)
-            .arg("-p")
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        let port = self.port;
-        wait::until(START, "nginx takes connections", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let mut command = Command::new(nginx);
+        command.arg("-c").arg(&path).arg("-p").arg(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let address = (self.address.clone(), self.port);
+        let mut start = move || {
+            let child = command.spawn().unwrap();
+            wait::until(START, "nginx takes connections", || {
+                TcpStream::connect((address.0.as_str(), address.1)).is_ok()
+            });
+            child
+        };
+        self.child = Some(match &self.place {
+            Some(place) => place.run(start),
+            None => start(),
+        });
     }
 
-    /// `rtmp://127.0.0.1:PORT/live/key`.
+    /// Where it stands, if it stands at the far end of a line.
+    #[track_caller]
+    pub fn place(&self) -> &Place {
+        self.place.as_ref().expect("it was started in a place")
+    }
+
+    /// `rtmp://ADDRESS:PORT/live/key`.
     pub fn url(&self, key: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/live/{key}", self.port)
+        format!("rtmp://{}:{}/live/{key}", self.address, self.port)
     }
 
     /// Its port.
@@ -134,9 +158,10 @@ impl NginxRtmp {
         })
     }
 
-    /// Its log.
+    /// Its log, without what it says of the first connection of each run, which is our own knock.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        log.lines().filter(|line| !line.contains(" *1 ")).flat_map(|line| [line, "\n"]).collect()
     }
 
     fn signal(&self, signal: Signal) {
