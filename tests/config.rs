@@ -183,8 +183,6 @@ const PRIMARY: &[Kind] = &[
         "3:11",
         &["output.cloud.primary", "no scheme", "rtmp://host/app/key"],
     ),
-    ("a scheme not built yet", "\"rtmps://a/live/TOPSECRET\"", "3:11", &["rtmps:// is not built", "rtmp://"]),
-    ("another scheme not built yet", "\"srt://a:9000\"", "3:11", &["srt:// is not built"]),
     ("a web address", "\"https://a/live/TOPSECRET\"", "3:11", &["\"https://\" cannot be pushed to"]),
     ("a scheme misspelt", "\"rtpm://a/live/TOPSECRET\"", "3:11", &["did you mean rtmp://?"]),
     ("no host", "\"rtmp:///live/TOPSECRET\"", "3:11", &["no host"]),
@@ -192,27 +190,216 @@ const PRIMARY: &[Kind] = &[
     ("a bad port", "\"rtmp://a:99999/live/TOPSECRET\"", "3:11", &["port is not a number from 1 to 65535"]),
     ("no key", "\"rtmp://a/TOPSECRET/\"", "3:11", &["no stream key"]),
     ("no application", "\"rtmp://a/TOPSECRET\"", "3:11", &["no application"]),
-    ("a password", "\"rtmp://u:TOPSECRET@a/live/k\"", "3:11", &["user name or password"]),
+    ("half a login", "\"rtmp://TOPSECRET@a/live/k\"", "3:11", &["not user:password", "user:password@host"]),
+    ("a bare slash in a login", "\"rtmp://u:TOP/SECRET@a/live/k\"", "3:11", &["ends the host", "/ is %2F"]),
+    ("a bare % in a login", "\"rtmps://u:TOPSECRET%@a/live/k\"", "3:11", &["user:password@", "%25"]),
+    ("SRT without a port", "\"srt://a?streamid=TOPSECRET\"", "3:11", &["no port", "srt://host:port"]),
+    ("SRT with a path", "\"srt://a:9000/live/TOPSECRET\"", "3:11", &["no path", "?streamid=NAME"]),
+    ("SRT with a login", "\"srt://u:TOPSECRET@a:9000\"", "3:11", &["no user:password@", "streamid"]),
+    ("SRT with latency", "\"srt://a:9000?latency=120\"", "3:11", &["microseconds", "latency = \"120ms\""]),
+    (
+        "SRT that listens",
+        "\"srt://a:9000?mode=listener\"",
+        "3:11",
+        &["another mode than caller", "leave mode"],
+    ),
+    ("SRT misspelt", "\"srt://a:9000?steamid=TOPSECRET\"", "3:11", &["not known", "did you mean streamid?"]),
+    ("another tool's SRT", "\"srt://a:9000?pkt_size=1316\"", "3:11", &["pkt_size", "known are streamid"]),
+    (
+        "SRT with a short passphrase",
+        "\"srt://a:9000?passphrase=short\"",
+        "3:11",
+        &["has 5 bytes", "10 to 79"],
+    ),
     ("a space", "\"rtmp://a/live/TOP SECRET\"", "3:11", &["a space"]),
     ("nothing", "\"\"", "3:11", &["the URL is empty"]),
     ("a number", "5", "3:11", &["a URL is wanted here"]),
     ("an empty table", "{}", "3:11", &["neither url nor url_file", "url_file ="]),
     ("both", "{ url = \"rtmp://a/l/k\", url_file = \"x\" }", "3:11", &["both url and url_file"]),
-    ("a key of the table misspelt", "{ ulr = \"rtmp://a/l/TOPSECRET\" }", "3:11", &["did you mean url?"]),
+    ("a key of the table misspelt", "{ ulr = \"rtmp://a/l/TOPSECRET\" }", "3:13", &["did you mean url?"]),
     (
         "a secret that is not there",
         "{ url_file = \"gone.url\" }",
-        "3:11",
+        "3:24",
         &["gone.url cannot be read", "make the file"],
     ),
-    ("a secret that is a folder", "{ url_file = \".\" }", "3:11", &["not a regular file"]),
-    ("an empty secret", "{ url_file = \"empty.url\" }", "3:11", &["empty.url is empty", "on one line"]),
-    ("two secrets", "{ url_file = \"two.url\" }", "3:11", &["more than one line"]),
+    ("a secret that is a folder", "{ url_file = \".\" }", "3:24", &["not a regular file"]),
+    ("an empty secret", "{ url_file = \"empty.url\" }", "3:24", &["empty.url is empty", "on one line"]),
+    ("two secrets", "{ url_file = \"two.url\" }", "3:24", &["more than one line"]),
     (
         "a secret that is wrong",
         "{ url_file = \"wrong.url\" }",
-        "3:11",
+        "3:24",
         &["wrong.url, the URL has no stream key"],
+    ),
+];
+
+/// What else a destination says; the value stands on line 3.
+const DESTINATION: &[Kind] = &[
+    (
+        "TLS's key without TLS",
+        "{ url = \"rtmp://a/l/TOPSECRET\", ca_file = \"ca.pem\" }",
+        "3:43",
+        &["output.cloud.primary.ca_file", "for rtmps://", "begins with rtmp://", "write rtmps://"],
+    ),
+    (
+        "TLS's key for SRT",
+        "{ url = \"srt://a:1\", certificate_sha256 = \"00\" }",
+        "3:32",
+        &["for rtmps://", "begins with srt://", "passphrase"],
+    ),
+    (
+        "SRT's key without SRT",
+        "{ url = \"rtmps://a/l/k\", passphrase = \"TOPSECRET0\" }",
+        "3:36",
+        &["output.cloud.primary.passphrase", "for srt://", "leave it out"],
+    ),
+    (
+        "a short passphrase",
+        "{ url = \"srt://a:1\", passphrase = \"TOP\" }",
+        "3:45",
+        &["has 3 bytes", "10 to 79"],
+    ),
+    (
+        "a passphrase twice",
+        "{ url = \"srt://a:1?passphrase=TOPSECRET0\", passphrase = \"TOPSECRET1\" }",
+        "3:54",
+        &["given twice", "passphrase_file"],
+    ),
+    (
+        "a passphrase that is not there",
+        "{ url = \"srt://a:1\", passphrase_file = \"gone.pass\" }",
+        "3:50",
+        &["gone.pass cannot be read", "make the file"],
+    ),
+    (
+        "a passphrase's file that is wrong",
+        "{ url = \"srt://a:1\", passphrase_file = \"two.url\" }",
+        "3:50",
+        &["two.url has more than one line", "the passphrase on one line"],
+    ),
+    (
+        "a passphrase's file that holds too much",
+        "{ url = \"srt://a:1\", passphrase_file = \"long.pass\" }",
+        "3:50",
+        &["in long.pass, the passphrase has 80 bytes"],
+    ),
+    (
+        "latency without a unit",
+        "{ url = \"srt://a:1\", latency = 120 }",
+        "3:42",
+        &["120 has no unit", "from 20ms to 30s"],
+    ),
+    (
+        "an address for an interface",
+        "{ url = \"rtmp://a/l/k\", interface = \"10.0.0.1\" }",
+        "3:47",
+        &["is an address", "write source_address"],
+    ),
+    (
+        "an interface of no kernel",
+        "{ url = \"rtmp://a/l/k\", interface = \"wwan 0\" }",
+        "3:47",
+        &["holds ' '", "ip link"],
+    ),
+    (
+        "an interface too long",
+        "{ url = \"rtmp://a/l/k\", interface = \"0123456789abcdef\" }",
+        "3:47",
+        &["has 16 bytes", "1 to 15"],
+    ),
+    (
+        "a source with a port",
+        "{ url = \"rtmp://a/l/k\", source_address = \"10.0.0.1:80\" }",
+        "3:52",
+        &["not an IP address", "without a port"],
+    ),
+    (
+        "every source",
+        "{ url = \"rtmp://a/l/k\", source_address = \"0.0.0.0\" }",
+        "3:52",
+        &["no single address", "leave it out"],
+    ),
+    (
+        "a source of another family",
+        "{ url = \"rtmp://[::1]/l/k\", source_address = \"10.0.0.1\" }",
+        "3:56",
+        &["10.0.0.1 is IPv4", "host is IPv6"],
+    ),
+    (
+        "a CA that is not there",
+        "{ url = \"rtmps://a/l/k\", ca_file = \"gone.pem\" }",
+        "3:46",
+        &["gone.pem cannot be read"],
+    ),
+    (
+        "a CA that is none",
+        "{ url = \"rtmps://a/l/k\", ca_file = \"good.url\" }",
+        "3:46",
+        &["good.url holds no certificate in PEM", "openssl x509"],
+    ),
+    (
+        "a fingerprint of another kind",
+        "{ url = \"rtmps://a/l/k\", certificate_sha256 = \"00112233445566778899aabbccddeeff00112233\" }",
+        "3:57",
+        &["40 digits", "SHA-1", "openssl"],
+    ),
+    (
+        "a fingerprint with letters",
+        "{ url = \"rtmps://a/l/k\", certificate_sha256 = \"sha256/xyz\" }",
+        "3:57",
+        &["holds 's'", "64 hexadecimal digits"],
+    ),
+    (
+        "an output's key",
+        "{ url = \"rtmp://a/l/k\", mode = \"cold\" }",
+        "3:35",
+        &["no key \"mode\" in a destination", "belongs into [[output]]"],
+    ),
+];
+
+/// What an output says beside its destinations; the text begins on line 4.
+const OUTPUT: &[Kind] = &[
+    ("a mode there is not", "mode = \"hot\"", "4:8", &["output.cloud.mode", "mirror, warm and cold"]),
+    ("a mode misspelt", "mode = \"wram\"", "4:8", &["output.cloud.mode", "did you mean warm?"]),
+    ("text for a truth", "adaptive = \"yes\"", "4:12", &["output.cloud.adaptive", "true or false, bare"]),
+    ("no time for failback", "failback = \"0s\"", "4:12", &["output.cloud.failback", "from 1s to 1h"]),
+    (
+        "bounds the wrong way round",
+        "bitrate_min = \"3Mbit/s\"\nbitrate_max = \"2Mbit/s\"",
+        "4:15",
+        &["output.cloud.bitrate_min", "3Mbit/s is more than bitrate_max", "the smaller"],
+    ),
+    ("a bound without a unit", "bitrate_min = 500", "4:15", &["output.cloud.bitrate_min", "has no unit"]),
+    (
+        "a destination's key",
+        "interface = \"wwan0\"",
+        "4:1",
+        &["output.cloud.interface", "primary = { ..., interface = ... }"],
+    ),
+    (
+        "one standby that is no list",
+        "standby = \"rtmp://b/l/TOPSECRET\"",
+        "4:11",
+        &["output.cloud.standby", "a list is wanted", "standby = [\"rtmp://host/app/key\"]"],
+    ),
+    (
+        "a standby that is none",
+        "standby = [\"rtmp://b/l/k\", \"b/l/TOPSECRET\"]",
+        "4:28",
+        &["output.cloud.standby[2]", "no scheme"],
+    ),
+    (
+        "standbys without end",
+        "standby = [\"rtmp://1/a/b\",\n \"rtmp://c/a/b\", \"rtmp://d/a/b\", \"rtmp://e/a/b\", \"rtmp://f/a/b\", \"rtmp://g/a/b\", \"rtmp://h/a/b\",\n \"rtmp://i/a/b\"]",
+        "6:2",
+        &["output.cloud.standby[8]", "8 standbys", "at most 7"],
+    ),
+    (
+        "a standby's key misspelt",
+        "[[output.standby]]\nurl = \"rtmp://b/l/k\"\nintreface = \"wwan0\"",
+        "6:1",
+        &["output.cloud.standby[1].intreface", "did you mean interface?"],
     ),
 ];
 
@@ -271,6 +458,8 @@ fn folder() -> TempDir {
         ("two.url", "rtmp://a/l/TOPSECRET\nrtmp://b/l/TOPSECRET\n"),
         ("wrong.url", "rtmp://a/TOPSECRET/\n"),
         ("good.url", "rtmp://a.example/live/TOPSECRET\n"),
+        ("srt.url", "srt://b.example:9000?streamid=TOPSECRET\n"),
+        ("long.pass", &"x".repeat(80)),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("it can be written");
@@ -308,6 +497,8 @@ fn every_kind_of_wrong_configuration_is_refused_and_told_where_what_and_what_to_
         .chain(STREAM.iter().map(within("[[stream]]\nname = \"main\"\nvideo = \"pattern\"\n", "\n")))
         .chain(SOURCE.iter().map(within("[[stream]]\nname = \"main\"\nvideo = ", "\n")))
         .chain(PRIMARY.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = ", "\n")))
+        .chain(DESTINATION.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = ", "\n")))
+        .chain(OUTPUT.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = \"rtmp://a/l/k\"\n", "\n")))
         .collect();
     assert!(kinds.len() >= 40, "{} kinds", kinds.len());
     let mut failed = String::new();
@@ -424,19 +615,38 @@ fn a_wrong_variable_is_named_instead_of_a_line() {
 #[test]
 fn a_right_configuration_is_told_in_a_few_lines_without_its_keys() {
     let folder = folder();
-    let text = "[[output]]\nname = \"cloud\"\nmode = \"warm\"\nprimary = { url_file = \"good.url\" }\n[orders]\nenabled = true\n";
-    std::fs::write(folder.path().join("good.toml"), text).expect("it can be written");
+    let text = r#"[[output]]
+name = "cloud"
+mode = "cold"
+failback = "5s"
+bitrate_min = "500kbit/s"
+primary = { url_file = "good.url", interface = "lo" }
+standby = [
+    "rtmps://u:TOPSECRET@[::1]/live/TOPSECRET",
+    { url_file = "srt.url", source_address = "10.0.0.2", latency = "200ms", passphrase = "TOPSECRET0" },
+    "srt://c.example:9000",
+]
+[orders]
+enabled = true
+"#;
+    let file = folder.path().join("good.toml");
+    std::fs::write(&file, text).expect("it can be written");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("ours");
     let env = [("FOOTLIGHT_STREAM__MAIN__BITRATE", "2Mbit/s"), ("FOOTLIGHT_SOURCES", "x")];
     let output = footlight(folder.path(), &["check", "good.toml"], &env);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     for want in [
-        "good.toml: all is well, with 2 warnings",
-        "good.toml:3:1: warning: output.cloud.mode: THIS VERSION DOES NOTHING WITH",
-        "good.toml:5:2: warning: orders: THIS VERSION DOES NOTHING WITH",
+        "good.toml: all is well, with 1 warning",
+        "good.toml:12:2: warning: orders: THIS VERSION DOES NOTHING WITH",
         "test pattern with tone",
         "2Mbit/s",
-        "rtmp://a.example (key not shown)",
+        "carries stream main to rtmp://a.example (key not shown), by lo\n",
+        "rtmps://[::1] (key not shown)\n",
+        "srt://b.example:9000 (key not shown), from 10.0.0.2, encrypted by passphrase, latency 200ms\n",
+        "srt://c.example:9000\n",
+        "cold: standbys are dialled when needed; back to the primary once it is well for 5s; the bitrate follows \
+         the line, down to 500kbit/s\n",
     ] {
         assert!(said.contains(want), "{want}: {said}");
     }
@@ -453,7 +663,7 @@ fn a_secret_that_everyone_may_read_is_worth_a_warning() {
     let output = footlight(folder.path(), &["check", "good.toml"], &[]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("good.toml:3:24: warning: output.cloud.primary"), "{said}");
+    assert!(said.contains("good.toml:3:24: warning: output.cloud.primary.url_file"), "{said}");
     assert!(said.contains("everyone on this machine may read it") && said.contains("chmod 600"), "{said}");
 }
 
@@ -466,11 +676,18 @@ fn a_key_in_a_configuration_that_everyone_may_read_is_worth_one_warning() {
             "[[output]]\nname = \"a\"\nprimary = {one}\n[[output]]\nname = \"b\"\nprimary = {{ url = \"rtmp://a/l/2\" }}\n"
         )
     };
-    let warning = "a key stands here, and everyone on this machine may read this file";
+    let warning = "stands here, and everyone on this machine may read this file";
     for (mode, text, at) in [
         (0o644, outputs("\"rtmp://a/l/TOPSECRET\""), Some("footlight.toml:3:11")),
-        (0o644, outputs("{ url_file = \"good.url\" }"), Some("footlight.toml:6:11")),
+        (0o644, outputs("{ url_file = \"good.url\" }"), Some("footlight.toml:6:19")),
         (0o644, "[[output]]\nname = \"a\"\nprimary = { url_file = \"good.url\" }\n".to_owned(), None),
+        (
+            0o644,
+            "[[output]]\nname = \"a\"\nprimary = \"srt://a:1\"\n\
+             standby = [{ url = \"srt://b:1\", passphrase = \"TOPSECRET0\" }]\n"
+                .to_owned(),
+            Some("footlight.toml:4:46"),
+        ),
         (0o640, outputs("\"rtmp://a/l/TOPSECRET\""), None),
     ] {
         std::fs::write(&file, text).expect("it can be written");

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
     use crate::config::keys::TABLES;
-    use crate::config::schema::{AudioSource, Destination, EncoderChoice, PushUrl, VideoSource};
+    use crate::config::schema::{AudioSource, Destination, EncoderChoice, OutputMode, PushUrl, VideoSource};
 
     fn sample() -> Config {
         let mut config = Config::defaults("box", PathBuf::from("data"));
@@ -229,6 +229,31 @@ mod tests {
             }
             "output.primary" => {
                 config.outputs[0].primary.url = PushUrl::rtmp("a", 1935, "live", "other");
+                return Some(cloud);
+            }
+            "output.mode" => {
+                config.outputs[0].mode = OutputMode::Cold;
+                return Some(cloud);
+            }
+            "output.standby" => {
+                let standby = config.outputs[0].primary.clone();
+                config.outputs[0].standby.push(Destination { interface: Some("wwan0".into()), ..standby });
+                return Some(cloud);
+            }
+            "output.failback" => {
+                config.outputs[0].failback *= 2;
+                return Some(cloud);
+            }
+            "output.adaptive" => {
+                config.outputs[0].adaptive = false;
+                return Some(cloud);
+            }
+            "output.bitrate_min" => {
+                config.outputs[0].bitrate_min = Some(BitrateBps(300_000));
+                return Some(cloud);
+            }
+            "output.bitrate_max" => {
+                config.outputs[0].bitrate_max = Some(BitrateBps(900_000));
                 return Some(cloud);
             }
             "stream.name" | "output.name" => return None,

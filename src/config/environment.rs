@@ -1,17 +1,25 @@
 //! Lays environment variables over the file: `FOOTLIGHT_HTTP__LISTEN`, `FOOTLIGHT_STREAM__MAIN__BITRATE`.
 //!
 //! Two underscores join the parts, so that keys may hold one. Letter case does not matter, and a `-` in a
-//! stream's name is written `_`. A variable that starts like ours, has two underscores and fits no key is
+//! stream's name is written `_`. Standbys are counted from 1: `FOOTLIGHT_OUTPUT__CLOUD__STANDBY__1__URL`; one
+//! more than the file has is added. A variable for a part of a destination leaves its other parts as they are. A variable that starts like ours, has two underscores and fits no key is
 //! refused: a setting that silently does nothing is found out on air.
 
 use super::document::{Given, Table, Value};
 use super::keys::{self, DESTINATION, OUTPUT, STREAM, TABLES, THINGS_MAX};
 use super::later;
 use super::problems::{Notes, Origin, Wrong, listed, nearest};
+use super::schema::STANDBYS_MAX;
 use super::section::not_yet;
 
 /// What all our variables begin with.
 const PREFIX: &str = "FOOTLIGHT_";
+
+/// The key that holds one destination.
+const PRIMARY: &str = "primary";
+
+/// The key that holds a list of them.
+const STANDBY: &str = "standby";
 
 /// What joins the parts of a key's path.
 const JOINT: &str = "__";
@@ -19,7 +27,8 @@ const JOINT: &str = "__";
 /// Lays every variable of `env` that is ours over `root`.
 pub(super) fn lay_over(root: &mut Table, env: &[(String, String)], notes: &mut Notes<'_>) {
     let mut ours: Vec<_> = env.iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
-    ours.sort();
+    // A whole comes before its parts, and the first standby before the second.
+    ours.sort_by_key(|(name, _)| (name.to_ascii_uppercase(), name));
     // Matched against the names that the file gave, before any variable renames one.
     let known = Known::of(root);
     let mut seen: Vec<(Target, &str)> = Vec::new();
@@ -41,7 +50,7 @@ pub(super) fn lay_over(root: &mut Table, env: &[(String, String)], notes: &mut N
                 continue;
             }
         };
-        if let Some((_, other)) = seen.iter().find(|(other, _)| other.path() == target.path()) {
+        if let Some((_, other)) = seen.iter().find(|(other, _)| other.sets_the_same(&target)) {
             notes.error(
                 &at,
                 &target.path(),
@@ -49,8 +58,10 @@ pub(super) fn lay_over(root: &mut Table, env: &[(String, String)], notes: &mut N
             );
             continue;
         }
-        seen.push((target.clone(), name.as_str()));
-        target.set(root, text, &at);
+        if let Err(wrong) = target.set(root, text, &at) {
+            notes.error(&at, &target.path(), wrong);
+        }
+        seen.push((target, name.as_str()));
     }
 }
 
@@ -61,7 +72,9 @@ struct Target {
     /// Of the things that are told apart by name: which, counted from 0, and its name.
     thing: Option<(usize, String)>,
     key: &'static str,
-    /// `url` or `url_file` of a destination.
+    /// Of the standbys: which, counted from 0.
+    place: Option<usize>,
+    /// A key of a destination; none for the whole.
     inner: Option<&'static str>,
 }
 
@@ -128,21 +141,26 @@ impl Known {
         path: &str,
     ) -> Result<Target, Refusal> {
         let (key, inner) = rest.split_once(JOINT).map_or((rest, None), |(key, inner)| (key, Some(inner)));
-        let lower = key.to_ascii_lowercase();
-        if later::has_key(table.name, &lower) {
-            return Err(Refusal::NotYet);
-        }
-        let found = table.keys.iter().copied().find(|known| *known == lower);
-        let found = found.ok_or_else(|| Refusal::Wrong(self.unknown(path)))?;
+        let unknown = || Refusal::Wrong(self.unknown(path));
+        let found = table.keys.iter().copied().find(|known| known.eq_ignore_ascii_case(key));
+        let key = found.ok_or_else(unknown)?;
+        let (place, inner) = match inner {
+            Some(inner) if table == OUTPUT && key == STANDBY => {
+                let (place, inner) =
+                    inner.split_once(JOINT).map_or((inner, None), |(place, inner)| (place, Some(inner)));
+                (Some(standby(place)?), inner)
+            }
+            inner => (None, inner),
+        };
         let inner = match inner {
             None => None,
-            Some(inner) if table.is_destination(found) => {
-                let known = DESTINATION.iter().copied().find(|known| known.eq_ignore_ascii_case(inner));
-                Some(known.ok_or_else(|| Refusal::Wrong(self.unknown(path)))?)
+            Some(inner) if place.is_some() || (table == OUTPUT && key == PRIMARY) => {
+                let known = DESTINATION.keys.iter().copied().find(|known| known.eq_ignore_ascii_case(inner));
+                Some(known.ok_or_else(unknown)?)
             }
-            Some(_) => return Err(Refusal::Wrong(self.unknown(path))),
+            Some(_) => return Err(unknown()),
         };
-        Ok(Target { table, thing, key: found, inner })
+        Ok(Target { table, thing, key, place, inner })
     }
 
     fn no_such_thing(&self, table: keys::Table, rest: &str, path: &str) -> Wrong {
@@ -187,11 +205,17 @@ impl Known {
             for head in heads {
                 for key in table.keys {
                     let path = format!("{head}{JOINT}{}", key.to_ascii_uppercase());
-                    if table.is_destination(key) {
-                        let inner = |inner: &&str| format!("{path}{JOINT}{}", inner.to_ascii_uppercase());
-                        all.extend(DESTINATION.iter().map(inner));
+                    let destinations = match (*table == OUTPUT, *key) {
+                        (true, PRIMARY) => vec![path.clone()],
+                        (true, STANDBY) => (1..=STANDBYS_MAX).map(|n| format!("{path}{JOINT}{n}")).collect(),
+                        _ => Vec::new(),
+                    };
+                    for whole in &destinations {
+                        let part = |inner: &&str| format!("{whole}{JOINT}{}", inner.to_ascii_uppercase());
+                        all.extend(DESTINATION.keys.iter().map(part));
                     }
                     all.push(path);
+                    all.extend(destinations);
                 }
             }
         }
@@ -214,22 +238,58 @@ impl Target {
     fn path(&self) -> String {
         let table = self.table.name;
         let head = self.thing.as_ref().map_or(table.to_owned(), |(_, name)| format!("{table}.{name}"));
-        format!("{head}.{}", self.key)
+        let place = self.place.map_or(String::new(), |place| format!("[{}]", place + 1));
+        let inner = self.inner.map_or(String::new(), |inner| format!(".{inner}"));
+        format!("{head}.{}{place}{inner}", self.key)
     }
 
-    fn set(&self, root: &mut Table, text: &str, at: &Origin) {
-        let given = Given::Variable(text.to_owned());
-        let value = match self.inner {
-            None => Value { at: at.clone(), given },
-            Some(inner) => {
-                let mut table = Table { at: at.clone(), entries: Vec::new() };
-                table.set(inner, Value { at: at.clone(), given });
-                Value { at: at.clone(), given: Given::Table(table) }
-            }
+    /// Whether two variables would set one value. A destination as a whole is its URL; the parts beside it
+    /// have variables of their own.
+    fn sets_the_same(&self, other: &Target) -> bool {
+        let part = |target: &Target| target.inner.map_or("url", |inner| inner.trim_end_matches("_file"));
+        let same_place = match (self.place, other.place) {
+            (Some(_), None) | (None, Some(_)) => true, // The list as a whole, and one of it.
+            (one, other_place) => one == other_place && part(self) == part(other),
         };
-        if let Some(table) = self.table_of(root, at) {
-            table.set(self.key, value);
+        (self.table, &self.thing, self.key) == (other.table, &other.thing, other.key) && same_place
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// A standby whose forerunner is not there.
+    fn set(&self, root: &mut Table, text: &str, at: &Origin) -> Result<(), Wrong> {
+        let value = Value { at: at.clone(), given: Given::Variable(text.to_owned()) };
+        let Some(table) = self.table_of(root, at) else { return Ok(()) };
+        if self.place.is_none() && self.inner.is_none() {
+            // One URL in place of the list is a list of one.
+            let list = |value| Value { at: at.clone(), given: Given::List(vec![value]) };
+            table.set(self.key, if self.key == STANDBY { list(value) } else { value });
+            return Ok(());
         }
+        if table.get(self.key).is_none() {
+            let given = if self.key == STANDBY { Given::List(Vec::new()) } else { nothing(at) };
+            table.set(self.key, Value { at: at.clone(), given });
+        }
+        let Some(entry) = table.entries.iter_mut().find(|entry| entry.key == self.key) else { return Ok(()) };
+        match (self.place, &mut entry.value.given) {
+            (None, _) => lay(&mut entry.value, self.inner, value),
+            (Some(place), Given::List(standbys)) if place < standbys.len() => {
+                lay(&mut standbys[place], self.inner, value);
+            }
+            (Some(place), Given::List(standbys)) if place == standbys.len() => {
+                let mut standby = Value { at: at.clone(), given: nothing(at) };
+                lay(&mut standby, self.inner, value);
+                standbys.push(standby);
+            }
+            (Some(_), Given::List(standbys)) => {
+                let what = format!("there is no standby {} before this one", standbys.len() + 1);
+                return Err(Wrong::new(what, "count standbys from 1, without a gap"));
+            }
+            // No list: who reads it says so.
+            (Some(_), _) => {}
+        }
+        Ok(())
     }
 
     /// The table that holds the key; one that the file does not have is begun. What the file has in its
@@ -248,6 +308,40 @@ impl Target {
             },
             _ => None,
         }
+    }
+}
+
+/// Which standby `place` means, counted from 0.
+fn standby(place: &str) -> Result<usize, Refusal> {
+    let counted = place.parse().ok().filter(|place| (1..=STANDBYS_MAX).contains(place));
+    counted.map(|place: usize| place - 1).ok_or_else(|| {
+        let advice = format!("count them from 1 to {STANDBYS_MAX}: FOOTLIGHT_OUTPUT__CLOUD__STANDBY__1__URL");
+        Refusal::Wrong(Wrong::new("this names no standby", advice))
+    })
+}
+
+/// A table in which nothing stands yet.
+fn nothing(at: &Origin) -> Given {
+    Given::Table(Table { at: at.clone(), entries: Vec::new() })
+}
+
+/// Puts `value` in place of `into`, or of one part of it where that is a destination: a URL alone is made a
+/// table then, and where the same can be said by two keys, the other one goes.
+fn lay(into: &mut Value, part: Option<&'static str>, value: Value) {
+    let Some(part) = part else {
+        *into = value;
+        return;
+    };
+    if matches!(into.given, Given::Text(_) | Given::Variable(_)) {
+        let mut table = Table { at: into.at.clone(), entries: Vec::new() };
+        table.set("url", into.clone());
+        into.given = Given::Table(table);
+    }
+    if let Given::Table(table) = &mut into.given {
+        let plain = part.trim_end_matches("_file");
+        let twin = if part == plain { format!("{plain}_file") } else { plain.to_owned() };
+        table.entries.retain(|entry| entry.key != twin);
+        table.set(part, value);
     }
 }
 

@@ -50,10 +50,39 @@ pub(super) const STREAM: Table = Table {
     ],
 };
 
-pub(super) const OUTPUT: Table = Table { name: "output", many: true, keys: &["name", "stream", "primary"] };
+pub(super) const OUTPUT: Table = Table {
+    name: "output",
+    many: true,
+    keys: &[
+        "name",
+        "stream",
+        "primary",
+        "standby",
+        "mode",
+        "failback",
+        "adaptive",
+        "bitrate_min",
+        "bitrate_max",
+    ],
+};
 
-/// What a destination such as `primary` may say when it is a table.
-pub(super) const DESTINATION: &[&str] = &["url", "url_file"];
+/// A destination that is a table: `primary`, or an entry of `standby`. It stands inside [`OUTPUT`], so it is
+/// none of [`TABLES`].
+pub(super) const DESTINATION: Table = Table {
+    name: "destination",
+    many: false,
+    keys: &[
+        "url",
+        "url_file",
+        "interface",
+        "source_address",
+        "ca_file",
+        "certificate_sha256",
+        "latency",
+        "passphrase",
+        "passphrase_file",
+    ],
+};
 
 /// Every table, in the order of the reference file.
 pub(super) const TABLES: &[Table] = &[BOX, HTTP, STREAM, OUTPUT];
@@ -64,8 +93,8 @@ impl Table {
         if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 
-    /// Keys that hold a destination: text, or a table of [`DESTINATION`].
-    pub(super) fn is_destination(&self, key: &str) -> bool {
-        self.name == OUTPUT.name && key == "primary"
+    /// Where its keys stand, in words.
+    pub(super) fn place(&self) -> String {
+        if self.name == DESTINATION.name { "a destination".to_owned() } else { self.header() }
     }
 }

@@ -24,6 +24,12 @@ pub(super) const OTHERS_READ: u32 = 0o004;
 /// Longest box name taken from the host's: one label of a host name (RFC 1035 §2.3.4).
 const BOX_NAME_BYTES_MAX: usize = 63;
 
+/// Where the kernel lists its network interfaces, a folder each.
+const INTERFACES: &str = "/sys/class/net";
+
+/// A box has a handful; a host of containers may have thousands, and then none is looked for.
+const INTERFACES_MAX: usize = 256;
+
 /// The box's name where the host has none that could be used.
 const BOX_NAME_FALLBACK: &str = "footlight";
 
@@ -122,7 +128,9 @@ pub(super) fn load_from(
     let file = source.path().map(|path| path.display().to_string()).unwrap_or_default();
     let folder = source.path().and_then(Path::parent).unwrap_or(Path::new(""));
     let defaults = Config::defaults(&box_name(), data_dir(env));
-    let (config, warnings) = understand(&text, &file, Around { folder, readable_by_all, defaults }, env)?;
+    let interfaces = interfaces();
+    let around = Around { folder, readable_by_all, interfaces: interfaces.as_deref() };
+    let (config, warnings) = understand(&text, &file, around, defaults, env)?;
     Ok(Loaded { config, warnings, source })
 }
 
@@ -131,16 +139,17 @@ pub(super) fn understand(
     text: &str,
     file: &str,
     around: Around<'_>,
+    defaults: Config,
     env: &[(String, String)],
 ) -> Result<(Config, Vec<Problem>), Problems> {
     let mut syntax = Notes::new(file, text);
     let (mut root, broken_at) = document::parse(text, &mut syntax);
     let mut notes = Notes::new(file, text);
     if root.get(super::keys::STREAM.name).is_none() {
-        name_default_stream(&mut root, &around.defaults);
+        name_default_stream(&mut root, &defaults);
     }
     environment::lay_over(&mut root, env, &mut notes);
-    let config = read::config(root, around, broken_at.is_none(), &mut notes);
+    let config = read::config(root, around, defaults, broken_at.is_none(), &mut notes);
     if let Some(line) = broken_at {
         notes.forget_from_line(line);
     }
@@ -240,6 +249,18 @@ pub(super) fn text_of(bytes: Vec<u8>, file: &str) -> Result<String, Problem> {
 fn data_dir(env: &[(String, String)]) -> PathBuf {
     let state = variable(env, "STATE_DIRECTORY").and_then(|list| list.split(':').next());
     PathBuf::from(state.filter(|path| !path.is_empty()).unwrap_or("footlight-data"))
+}
+
+/// The network interfaces of this machine; none where `/sys` is not there to tell, or tells too many.
+fn interfaces() -> Option<Vec<String>> {
+    let found = std::fs::read_dir(INTERFACES).ok()?.filter_map(Result::ok);
+    let mut names: Vec<_> = found
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .take(INTERFACES_MAX + 1)
+        .collect();
+    names.sort();
+    Some(names).filter(|names| names.len() <= INTERFACES_MAX)
 }
 
 fn variable<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -13,12 +13,14 @@
 //! This room reads files and is handed the environment; it never writes, never asks the network whether a
 //! host is there, and never asks a camera what it can do.
 
+mod destination;
 mod diff;
 mod document;
 mod environment;
 mod keys;
 mod later;
 mod load;
+mod outputs;
 mod problems;
 mod push_url;
 mod read;

@@ -1,5 +1,5 @@
 //! From the tree of keys to a whole [`Config`]: takes every key, fills in defaults, and looks at what only
-//! shows when keys are seen together (two streams of one name, an output without its stream).
+//! shows when keys are seen together (two streams of one name). `[[output]]` is read in `outputs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,16 +8,14 @@ use std::time::Duration;
 use super::document::{Entry, Given, Table, Value};
 use super::keys::{self, BOX, HTTP, OUTPUT, STREAM, THINGS_MAX};
 use super::later;
+use super::outputs;
 use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
-use super::schema::{
-    Appliance, AudioSource, Config, Destination, EncoderChoice, Http, Output, PushUrl, Stream, VideoSource,
-};
-use super::secrets;
+use super::schema::{Appliance, AudioSource, Config, EncoderChoice, Http, Stream, VideoSource};
 use super::section::{Section, not_yet};
 use super::values;
 
 /// Video bitrates that make sense between a thumbnail and 8K.
-const BITRATE: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
+pub(super) const BITRATE: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
 
 /// What AAC-LC can be asked for.
 const AUDIO_BITRATE: std::ops::RangeInclusive<u64> = 16_000..=512_000;
@@ -32,19 +30,25 @@ const GOP_CACHE: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 const VIEWERS_MAX: u32 = 60_000;
 
 /// What the reader needs to know of the world.
+#[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     /// Relative paths start here: the configuration file's folder.
     pub(super) folder: &'a Path,
     /// Everyone on this machine may read the configuration file.
     pub(super) readable_by_all: bool,
-    /// What is not configured.
-    pub(super) defaults: Config,
+    /// The network interfaces of this machine, if it tells them.
+    pub(super) interfaces: Option<&'a [String]>,
 }
 
-/// Reads a whole configuration. What is wrong is in `notes`; the value is then a guess and must not be used.
-/// `whole` is false when the syntax was broken: then nothing is concluded from what is not there.
-pub(super) fn config(mut root: Table, around: Around<'_>, whole: bool, notes: &mut Notes<'_>) -> Config {
-    let defaults = around.defaults;
+/// Reads a whole configuration over `defaults`. What is wrong is in `notes`; the value is then a guess and must
+/// not be used. `whole` is false when the syntax was broken: then nothing is concluded from what is not there.
+pub(super) fn config(
+    mut root: Table,
+    around: Around<'_>,
+    defaults: Config,
+    whole: bool,
+    notes: &mut Notes<'_>,
+) -> Config {
     let (streams_at, outputs_at) = (place_of(&root, STREAM), place_of(&root, OUTPUT));
     let appliance = appliance(one(&mut root, BOX, notes), around.folder, defaults.appliance, notes);
     let http = http(one(&mut root, HTTP, notes), &defaults.http, notes);
@@ -60,38 +64,21 @@ pub(super) fn config(mut root: Table, around: Around<'_>, whole: bool, notes: &m
     }
     let mut outputs = Vec::new();
     for (path, table) in many(&mut root, OUTPUT, outputs_at.as_ref(), notes) {
-        outputs.push(output(path, table, &streams, around.folder, notes));
+        outputs.push(outputs::output(path, table, &streams, around, notes));
     }
     if around.readable_by_all {
-        keys_for_all_to_read(&outputs, notes);
+        outputs::secrets_for_all_to_read(&outputs, notes);
     }
     if whole {
         streams_together(&http, &streams, notes);
-        outputs_together(&outputs, &streams, all_named, notes);
+        outputs::together(&outputs, &streams, all_named, notes);
     }
     unknown_tables(root, notes);
     Config {
         appliance,
         http,
         streams: streams.into_iter().map(|(stream, _)| stream).collect(),
-        outputs: outputs.into_iter().filter_map(PlacedOutput::config).collect(),
-    }
-}
-
-/// What could be read of an output, and where its parts stand.
-struct PlacedOutput {
-    path: String,
-    name: Option<(String, Origin)>,
-    stream: Option<(String, Origin)>,
-    primary: Option<(PushUrl, Origin)>,
-    /// The URL with its key stands in the configuration file itself.
-    key_in_file: bool,
-}
-
-impl PlacedOutput {
-    fn config(self) -> Option<Output> {
-        let ((name, _), (stream, _), (url, _)) = (self.name?, self.stream?, self.primary?);
-        Some(Output::new(name, stream, Destination::new(url)))
+        outputs: outputs.into_iter().filter_map(outputs::PlacedOutput::config).collect(),
     }
 }
 
@@ -214,55 +201,12 @@ fn refuse_copy(section: &mut Section<'_, '_>, at: &Origin, pattern: bool, asked:
     }
 }
 
-fn output(
-    path: String,
-    table: Table,
-    streams: &[(Stream, Origin)],
-    folder: &Path,
-    notes: &mut Notes<'_>,
-) -> PlacedOutput {
-    let mut section = Section::new(OUTPUT, path.clone(), table, notes);
-    let name = name_of(&mut section, "give it one: logs and metrics tell outputs apart by it");
-    let stream_written = section.has("stream");
-    let mut stream = section.take_with_place("stream", values::name);
-    if !stream_written {
-        if let [(only, _)] = streams {
-            stream = Some((only.name.clone(), section.at()));
-        } else {
-            section.missing("stream", "name the stream that it carries");
-        }
-    }
-    let primary_written = section.has("primary");
-    let (mut warnings, mut key_in_file) = (Vec::new(), false);
-    let primary = section.take_with_place("primary", |value| {
-        key_in_file = secrets::stands_in_the_file(value);
-        secrets::destination(value, folder, &mut |wrong, at| warnings.push((wrong, at)))
-    });
-    for (wrong, at) in warnings {
-        section.warn("primary", &at, wrong);
-    }
-    if !primary_written {
-        section.missing("primary", "write where it pushes to: primary = \"rtmp://host/app/key\"");
-    }
-    section.finish();
-    PlacedOutput { path, name, stream, primary, key_in_file }
-}
-
-fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origin)> {
+/// A stream's or an output's name, which must be there; `advice` says what for.
+pub(super) fn name_of(section: &mut Section<'_, '_>, advice: &str) -> Option<(String, Origin)> {
     if !section.has("name") {
         section.missing("name", advice);
     }
     section.take_with_place("name", values::name)
-}
-
-/// One warning for the file, at the first of its keys.
-fn keys_for_all_to_read(outputs: &[PlacedOutput], notes: &mut Notes<'_>) {
-    let Some(first) = outputs.iter().find(|output| output.key_in_file) else { return };
-    let Some((_, at)) = &first.primary else { return };
-    let what = "a key stands here, and everyone on this machine may read this file";
-    let advice = "keep it to its owner and group (chmod o-r), or the URL in a file of its own: \
-                  primary = { url_file = \"cloud.url\" }";
-    notes.warn(at, &format!("{}.primary", first.path), Wrong::new(what, advice));
 }
 
 /// What only shows when streams are seen together.
@@ -278,39 +222,12 @@ fn streams_together(http: &Http, streams: &[(Stream, Origin)], notes: &mut Notes
     }
 }
 
-/// What only shows when outputs are seen together, and beside the streams. With `all_named` false a stream
-/// is there whose name could not be read, so none is called missing.
-fn outputs_together(
-    outputs: &[PlacedOutput],
-    streams: &[(Stream, Origin)],
-    all_named: bool,
+/// Refuses names that are given twice.
+pub(super) fn twice<'a>(
+    table: keys::Table,
+    names: impl Iterator<Item = (&'a str, &'a Origin)>,
     notes: &mut Notes<'_>,
 ) {
-    let names = outputs.iter().filter_map(|output| output.name.as_ref());
-    twice(OUTPUT, names.map(|(name, at)| (name.as_str(), at)), notes);
-    let known = || streams.iter().map(|(stream, _)| stream.name.as_str());
-    for (index, output) in outputs.iter().enumerate() {
-        if let Some((wanted, at)) =
-            output.stream.as_ref().filter(|(wanted, _)| all_named && !known().any(|name| name == wanted))
-        {
-            let advice = match nearest(wanted, known()) {
-                Some(near) => format!("did you mean {near}? There is {}", listed(known())),
-                None => format!("there is {}", listed(known())),
-            };
-            let what = format!("there is no stream named {}", quote(wanted));
-            notes.error(at, &format!("{}.stream", output.path), Wrong::new(what, advice));
-        }
-        let Some((url, at)) = &output.primary else { continue };
-        let same = |other: &&PlacedOutput| other.primary.as_ref().is_some_and(|(other, _)| other == url);
-        if let Some(same) = outputs[..index].iter().find(same) {
-            let what = format!("{} pushes to the same URL", same.path);
-            let advice = "servers take one publisher for a key: give each output its own";
-            notes.warn(at, &format!("{}.primary", output.path), Wrong::new(what, advice));
-        }
-    }
-}
-
-fn twice<'a>(table: keys::Table, names: impl Iterator<Item = (&'a str, &'a Origin)>, notes: &mut Notes<'_>) {
     let mut first = BTreeMap::new();
     for (name, at) in names {
         if let Some(other) = first.get(name) {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::load::{Accept, Loaded, Source, load_from};
 use super::problems::Problem;
-use super::schema::{AudioSource, Config, EncoderChoice, Stream, VideoSource};
+use super::schema::{
+    AudioSource, Config, Destination, EncoderChoice, Output, OutputMode, PushPath, Stream, VideoSource,
+};
 use crate::base::quantity::Period;
 
 /// The text for `footlight check [FILE]` and whether the configuration is right. FILE may be a pipe
@@ -58,10 +60,14 @@ pub fn summary(config: &Config) -> String {
         ),
     ];
     lines.extend(streams.iter().map(|stream| (format!("stream {}", stream.name), stream_line(stream))));
-    lines.extend(outputs.iter().map(|output| {
-        let line = format!("carries stream {} to {} (key not shown)", output.stream, output.primary.url);
-        (format!("output {}", output.name), line)
-    }));
+    for output in outputs {
+        let line = format!("carries stream {} to {}", output.stream, destination_line(&output.primary));
+        lines.push((format!("output {}", output.name), line));
+        for (index, standby) in output.standby.iter().enumerate() {
+            lines.push((format!("  standby {}", index + 1), destination_line(standby)));
+        }
+        lines.push(("  how".to_owned(), how_line(output)));
+    }
     if outputs.is_empty() {
         lines.push(("output".to_owned(), "none: nothing leaves for a cloud".to_owned()));
     }
@@ -99,6 +105,54 @@ fn stream_line(stream: &Stream) -> String {
     };
     let gop = Period(stream.gop);
     format!("{video} with {audio}, {size}, {fps}, {bitrate}, keyframe every {gop}, encoder {encoder}")
+}
+
+/// Where to and by which way; what lets one publish does not show.
+fn destination_line(destination: &Destination) -> String {
+    let hidden = match &destination.url.path {
+        PushPath::Rtmp { .. } | PushPath::Srt { stream_id: Some(_) } => " (key not shown)",
+        PushPath::Srt { stream_id: None } => "",
+    };
+    let trust = match (&destination.certificate_sha256, &destination.ca_file) {
+        (Some(_), _) => Some("known by its certificate".to_owned()),
+        (None, Some(ca_file)) => Some(format!("vouched for by {}", ca_file.display())),
+        (None, None) => None,
+    };
+    let parts = [
+        Some(format!("{}{hidden}", destination.url)),
+        destination.interface.as_ref().map(|interface| format!("by {interface}")),
+        destination.source_address.map(|source| format!("from {source}")),
+        trust,
+        destination.passphrase.as_ref().map(|_| "encrypted by passphrase".to_owned()),
+        destination.latency.map(|latency| format!("latency {}", Period(latency))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn how_line(output: &Output) -> String {
+    let failback = Period(output.failback);
+    let lines = match output.mode {
+        _ if output.standby.is_empty() => "no standby".to_owned(),
+        OutputMode::Mirror => {
+            format!("mirror: all {} receive everything at once", output.standby.len() + 1)
+        }
+        OutputMode::Warm => {
+            format!("warm: standbys wait connected; back to the primary once it is well for {failback}")
+        }
+        OutputMode::Cold => {
+            format!(
+                "cold: standbys are dialled when needed; back to the primary once it is well for {failback}"
+            )
+        }
+    };
+    let bitrate = match (output.adaptive, output.bitrate_min, output.bitrate_max) {
+        (false, ..) => "the bitrate stays whatever the line carries".to_owned(),
+        (true, None, None) => "the bitrate follows the line".to_owned(),
+        (true, Some(least), None) => format!("the bitrate follows the line, down to {least}"),
+        (true, None, Some(most)) => format!("the bitrate follows the line, up to {most}"),
+        (true, Some(least), Some(most)) => format!("the bitrate follows the line, from {least} to {most}"),
+    };
+    format!("{lines}; {bitrate}")
 }
 
 fn bound(most: u32, what: &str) -> String {

@@ -236,6 +236,22 @@ pub struct Destination {
     pub passphrase: Option<Secret>,
 }
 
+impl OutputMode {
+    /// Every mode.
+    pub const ALL: [OutputMode; 3] = [OutputMode::Mirror, OutputMode::Warm, OutputMode::Cold];
+}
+
+impl fmt::Display for OutputMode {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OutputMode::Mirror => "mirror",
+            OutputMode::Warm => "warm",
+            OutputMode::Cold => "cold",
+        })
+    }
+}
+
 impl Destination {
     /// A destination of which only the URL is given.
     pub fn new(url: PushUrl) -> Destination {
@@ -340,6 +356,11 @@ impl PushUrl {
             login: None,
             path: PushPath::Rtmp { app: Secret::new(app), key: Secret::new(key) },
         }
+    }
+
+    /// The host, if it is an address and no name.
+    pub fn host_address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
     }
 }
 

@@ -1,78 +1,81 @@
-//! Where an output pushes to, when the URL with its key may stand in a file of its own:
-//! `primary = "rtmp://..."`, `primary = { url = "rtmp://..." }` or `primary = { url_file = "cloud.url" }`.
+//! Secrets that stand in a file of their own, so that the configuration can be shown and copied: a URL with
+//! its key (`url_file`), a passphrase (`passphrase_file`).
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::document::{Given, Table, Value};
-use super::keys::DESTINATION;
 use super::load::OTHERS_READ;
-use super::problems::{Origin, Wrong, listed, nearest, quote};
-use super::schema::PushUrl;
-use super::values;
+use super::problems::Wrong;
+use crate::base::secret::Secret;
 
-/// A URL and a line break; a longer file is the wrong file.
+/// The shortest passphrase that SRT takes (SRT draft-01 §6.1.4 leaves it to the application; libsrt: 10 to 79).
+pub(super) const PASSPHRASE_BYTES_MIN: usize = 10;
+
+/// The longest passphrase that SRT takes.
+pub(super) const PASSPHRASE_BYTES_MAX: usize = 79;
+
+/// A URL or a passphrase and a line break; a longer file is the wrong file.
 const SECRET_BYTES_MAX: u64 = 8 << 10;
 
-/// Reads a destination; `warn` is told what is strange about a secret's file.
-pub(super) fn destination(
-    value: &Value,
-    folder: &Path,
-    warn: &mut dyn FnMut(Wrong, Origin),
-) -> Result<PushUrl, Wrong> {
-    match &value.given {
-        Given::Text(text) | Given::Variable(text) => url(text),
-        Given::Table(table) => in_table(table, folder, warn),
-        other => Err(Wrong::new(
-            format!("a URL is wanted here, not {}", other.kind()),
-            "write \"rtmp://host/app/key\", or { url_file = \"cloud.url\" } to keep the key elsewhere",
-        )),
+/// A CA's certificates; the roots of a whole system have some 220 KB.
+const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
+
+/// How a certificate begins in PEM (RFC 7468 §5.1).
+const PEM_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The one line of a secret's file, without what is blank around it, and what is strange about the file. `what` names
+/// the secret: `URL`.
+pub(super) fn one_line(path: &Path, what: &str) -> Result<(String, Option<Wrong>), Wrong> {
+    let shown = path.display();
+    let (bytes, others_read) =
+        contents(path, SECRET_BYTES_MAX, &format!("name a file that holds the {what}"))?;
+    let strange = others_read.then(|| {
+        Wrong::new(
+            format!("{shown} holds a secret and everyone on this machine may read it"),
+            format!("keep it to its owner: chmod 600 {shown}"),
+        )
+    });
+    let advice = format!("it must hold the {what} on one line and nothing else");
+    let text = String::from_utf8(bytes).map_err(|_| Wrong::new(format!("{shown} is not text"), &*advice))?;
+    let line = text.trim();
+    if line.is_empty() {
+        return Err(Wrong::new(format!("{shown} is empty"), advice));
     }
+    if line.contains('\n') {
+        return Err(Wrong::new(format!("{shown} has more than one line"), advice));
+    }
+    Ok((line.to_owned(), strange))
 }
 
-/// Whether the destination's key stands in the configuration file itself.
-pub(super) fn stands_in_the_file(value: &Value) -> bool {
-    match &value.given {
-        Given::Text(_) => true,
-        Given::Table(table) => {
-            table.get("url").is_some_and(|entry| matches!(entry.value.given, Given::Text(_)))
-        }
-        _ => false,
+/// A passphrase as SRT takes it.
+pub(super) fn passphrase(text: &str) -> Result<Secret, Wrong> {
+    let advice = format!("SRT takes {PASSPHRASE_BYTES_MIN} to {PASSPHRASE_BYTES_MAX} bytes");
+    if !(PASSPHRASE_BYTES_MIN..=PASSPHRASE_BYTES_MAX).contains(&text.len()) {
+        return Err(Wrong::new(format!("the passphrase has {} bytes", text.len()), advice));
     }
+    if text.chars().any(char::is_control) {
+        return Err(Wrong::new("the passphrase holds a control character", advice));
+    }
+    Ok(Secret::new(text))
 }
 
-fn url(text: &str) -> Result<PushUrl, Wrong> {
-    text.parse().map_err(|error: super::PushUrlError| Wrong::new(error.to_string(), error.advice()))
+/// Looks whether `path` can be read and holds certificates; what they are worth, TLS finds out.
+pub(super) fn look_at_certificates(path: &Path) -> Result<(), Wrong> {
+    let (bytes, _) = contents(path, CERTIFICATES_BYTES_MAX, "name a file with certificates in PEM")?;
+    if bytes.windows(PEM_CERTIFICATE.len()).any(|piece| piece == PEM_CERTIFICATE.as_bytes()) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Wrong::new(
+        format!("{shown} holds no certificate in PEM ({PEM_CERTIFICATE})"),
+        format!("convert it: openssl x509 -inform DER -in {shown} -out ca.pem"),
+    ))
 }
 
-fn in_table(table: &Table, folder: &Path, warn: &mut dyn FnMut(Wrong, Origin)) -> Result<PushUrl, Wrong> {
-    let advice = "write { url = \"rtmp://host/app/key\" } or { url_file = \"cloud.url\" }";
-    if let Some(odd) = table.entries.iter().find(|entry| !DESTINATION.contains(&entry.key.as_str())) {
-        let what = format!("there is no key {} in a destination", quote(&odd.key));
-        return Err(match nearest(&odd.key, DESTINATION.iter().copied()) {
-            Some(near) => Wrong::new(what, format!("did you mean {near}? Known are {}", known())),
-            None => Wrong::new(what, format!("known are {}", known())),
-        });
-    }
-    match (table.get("url"), table.get("url_file")) {
-        (Some(entry), None) => url(values::text(&entry.value)?),
-        (None, Some(entry)) => {
-            let path = values::path(&entry.value, folder)?;
-            let text = secret_file(&path, &mut |wrong| warn(wrong, entry.value.at.clone()))?;
-            url(&text)
-                .map_err(|wrong| Wrong::new(format!("in {}, {}", path.display(), wrong.what), wrong.advice))
-        }
-        (None, None) => Err(Wrong::new("the destination has neither url nor url_file", advice)),
-        (Some(_), Some(_)) => {
-            Err(Wrong::new("the destination has both url and url_file", "keep one of them"))
-        }
-    }
-}
-
-/// The one line of a secret's file, without its line break.
-fn secret_file(path: &Path, warn: &mut dyn FnMut(Wrong)) -> Result<String, Wrong> {
+/// The bytes of a regular file, at most `most`, and whether everyone on this machine may read it.
+fn contents(path: &Path, most: u64, advice: &str) -> Result<(Vec<u8>, bool), Wrong> {
     let shown = path.display();
     let cannot = |error: std::io::Error| {
         Wrong::new(
@@ -83,30 +86,13 @@ fn secret_file(path: &Path, warn: &mut dyn FnMut(Wrong)) -> Result<String, Wrong
     // Looked at before it is opened: opening a pipe would wait for its writer for ever.
     let found = std::fs::metadata(path).map_err(cannot)?;
     if !found.is_file() {
-        return Err(Wrong::new(format!("{shown} is not a regular file"), "name a file that holds the URL"));
-    }
-    if found.mode() & OTHERS_READ != 0 {
-        let what = format!("{shown} holds a key and everyone on this machine may read it");
-        warn(Wrong::new(what, format!("keep it to its owner: chmod 600 {shown}")));
+        return Err(Wrong::new(format!("{shown} is not a regular file"), advice));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot)?;
-    file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    let advice = "it must hold the URL on one line and nothing else";
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(Wrong::new(format!("{shown} is larger than {SECRET_BYTES_MAX} bytes"), advice));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > most {
+        return Err(Wrong::new(format!("{shown} is larger than {most} bytes"), advice));
     }
-    let text = String::from_utf8(bytes).map_err(|_| Wrong::new(format!("{shown} is not text"), advice))?;
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(Wrong::new(format!("{shown} is empty"), advice));
-    }
-    if text.contains('\n') {
-        return Err(Wrong::new(format!("{shown} has more than one line"), advice));
-    }
-    Ok(text.to_owned())
-}
-
-fn known() -> String {
-    listed(DESTINATION.iter().copied())
+    Ok((bytes, found.mode() & OTHERS_READ != 0))
 }

@@ -1,8 +1,7 @@
 //! One table being read: each key is taken by name, what is left over is unknown.
 
 use super::document::{self, Value};
-use super::keys::{self, Table};
-use super::later;
+use super::keys::{self, DESTINATION, Table};
 use super::problems::{Notes, Origin, Wrong, listed, nearest};
 
 /// A table of the file whose keys are being taken.
@@ -40,9 +39,7 @@ impl<'n, 't> Section<'n, 't> {
         key: &'static str,
         read: impl FnOnce(&Value) -> Result<T, Wrong>,
     ) -> Option<(T, Origin)> {
-        debug_assert!(self.table.keys.contains(&key), "{key} is missing in the list of keys");
-        let at = self.entries.iter().position(|entry| entry.key == key)?;
-        let value = self.entries.remove(at).value;
+        let value = self.take_entry(key)?.value;
         match read(&value) {
             Ok(read) => Some((read, value.at)),
             Err(wrong) => {
@@ -50,6 +47,18 @@ impl<'n, 't> Section<'n, 't> {
                 None
             }
         }
+    }
+
+    /// Takes `key` as it was written.
+    pub(super) fn take_entry(&mut self, key: &'static str) -> Option<document::Entry> {
+        debug_assert!(self.table.keys.contains(&key), "{key} is missing in the list of keys");
+        let at = self.entries.iter().position(|entry| entry.key == key)?;
+        Some(self.entries.remove(at))
+    }
+
+    /// Where `key` was written, if it was and is not taken yet.
+    pub(super) fn place_of(&self, key: &str) -> Option<Origin> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at.clone())
     }
 
     /// Whether `key` was written, rightly or not, and not taken yet.
@@ -76,15 +85,11 @@ impl<'n, 't> Section<'n, 't> {
         self.at.clone()
     }
 
-    /// Everything known was taken: what is left is for a later version, or a mistake.
+    /// Everything known was taken: what is left is a mistake.
     pub(super) fn finish(self) {
         for entry in self.entries {
             let path = join(&self.path, &entry.key);
-            if later::has_key(self.table.name, &entry.key) {
-                self.notes.warn(&entry.key_at, &path, not_yet("this key"));
-            } else {
-                self.notes.error(&entry.key_at, &path, unknown_key(self.table, &entry.key));
-            }
+            self.notes.error(&entry.key_at, &path, unknown_key(self.table, &entry.key));
         }
     }
 }
@@ -103,9 +108,13 @@ fn join(path: &str, key: &str) -> String {
 
 /// An unknown key, and the nearest that is known: here first, then in other tables.
 fn unknown_key(table: Table, key: &str) -> Wrong {
-    let what = format!("there is no key {} in {}", super::problems::quote(key), table.header());
+    let what = format!("there is no key {} in {}", super::problems::quote(key), table.place());
     if let Some(other) = keys::TABLES.iter().find(|other| other.keys.contains(&key)) {
         return Wrong::new(what, format!("{key} belongs into {}", other.header()));
+    }
+    if DESTINATION.keys.contains(&key) {
+        let advice = format!("{key} belongs into a destination: primary = {{ ..., {key} = ... }}");
+        return Wrong::new(what, advice);
     }
     match nearest(key, table.keys.iter().copied()) {
         Some(near) => Wrong::new(what, format!("did you mean {near}? Known are {}", known(table))),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::document::{Given, Value};
 use super::later;
 use super::problems::{Wrong, listed, nearest, quote};
-use super::schema::{AudioSource, ENCODERS, EncoderChoice, VideoSource};
+use super::schema::{AudioSource, ENCODERS, EncoderChoice, OutputMode, VideoSource};
 use crate::base::quantity::{Period, QuantityError};
 use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
 
@@ -70,6 +70,36 @@ pub(super) fn number(value: &Value, range: RangeInclusive<u32>) -> Result<u32, W
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| Wrong::new(format!("{number} is out of range"), advice))
+}
+
+/// `true` or `false`, bare.
+pub(super) fn boolean(value: &Value) -> Result<bool, Wrong> {
+    let advice = "write true or false, bare";
+    match &value.given {
+        Given::Boolean(truth) => Ok(*truth),
+        Given::Variable(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| Wrong::new(format!("{} is neither true nor false", quote(text)), advice)),
+        other => Err(Wrong::new(format!("true or false is wanted here, not {}", other.kind()), advice)),
+    }
+}
+
+/// `mode = ...`
+pub(super) fn mode(value: &Value) -> Result<OutputMode, Wrong> {
+    let text = text(value)?;
+    let modes = OutputMode::ALL.map(|mode| (mode.to_string(), mode));
+    if let Some((_, mode)) = modes.iter().find(|(name, _)| name == text) {
+        return Ok(*mode);
+    }
+    let names = || modes.iter().map(|(name, _)| name.as_str());
+    let advice = "write \"warm\" (standbys wait, connected), \"cold\" (they are dialled when needed) or \
+                  \"mirror\" (all receive everything)";
+    let what = format!("{} is no mode (there are {})", quote(text), listed(names()));
+    Err(match nearest(text, names()) {
+        Some(near) => Wrong::new(what, format!("did you mean {near}? Otherwise {advice}")),
+        None => Wrong::new(what, advice),
+    })
 }
 
 pub(super) fn bitrate(value: &Value, range: RangeInclusive<u64>) -> Result<BitrateBps, Wrong> {

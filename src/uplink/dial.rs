@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn families_take_turns_so_that_a_broken_one_costs_a_moment() {
         let found = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address);
-        let mut destination = Destination::new("rtmp://far.example/live/key".parse().expect("a URL"));
+        let mut destination: Destination = "rtmp://far.example/live/key".parse().expect("a URL");
         let want = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1"].map(address);
         assert_eq!(reachable(&found, &destination), want);
         destination.source_address = Some(Ipv4Addr::LOCALHOST.into());
