@@ -8,6 +8,7 @@ use footlight::config::schema::Http;
 use footlight::hub::{Hub, Limits, Publisher};
 use footlight::media::packet::Media;
 use footlight::serve::{Parts, Server};
+use footlight::uplink::Outputs;
 
 use crate::stream;
 
@@ -25,7 +26,7 @@ pub fn run(merge: Duration) {
     let hub = Hub::new();
     let publisher = hub.open("main", Limits::default());
     let _guard = runtime.enter();
-    let parts = Parts { hub, describe: Vec::new(), ready: Box::new(|| Ok(())) };
+    let parts = Parts { hub, outputs: Outputs::new(), describe: Vec::new(), ready: Box::new(|| Ok(())) };
     let server = Server::start(&http, parts).unwrap();
     println!("{}", server.local_addr());
     publish(&publisher);

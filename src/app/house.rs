@@ -336,7 +336,12 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
         Box::new(move |page| describe_outputs.describe_metrics(page)),
     ];
     let (ready_hub, ready_streams) = (hub.clone(), streams.clone());
-    Parts { hub: hub.clone(), describe, ready: Box::new(move || ready(&ready_hub, &ready_streams)) }
+    Parts {
+        hub: hub.clone(),
+        outputs: outputs.clone(),
+        describe,
+        ready: Box::new(move || ready(&ready_hub, &ready_streams)),
+    }
 }
 
 /// Ready means that every stream moves: its picture, or its sound where it has no picture.

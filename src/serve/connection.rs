@@ -50,7 +50,7 @@ pub(super) async fn serve(
         let (house, link) = (house.clone(), link.clone());
         move |request| {
             let (house, link) = (house.clone(), link.clone());
-            async move { Ok::<_, Infallible>(routes::answer(&house, &link, peer.ip(), &request).await) }
+            async move { Ok::<_, Infallible>(routes::answer(&house, &link, peer.ip(), request).await) }
         }
     });
     let mut connection = http1::Builder::new()

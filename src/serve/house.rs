@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::base::metrics::Exposition;
 use crate::config::schema::Http;
 use crate::hub::Hub;
+use crate::uplink::Outputs;
 
 use super::flv::Viewing;
 
@@ -22,6 +23,8 @@ pub type Ready = Box<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
 pub struct Parts {
     /// The streams.
     pub hub: Hub,
+    /// What they are pushed by.
+    pub outputs: Outputs,
     /// What stands on `/metrics` beside the server's own figures, the hub's included.
     pub describe: Vec<Describe>,
     /// What `/readyz` asks.

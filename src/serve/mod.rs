@@ -1,4 +1,4 @@
-//! The LAN server: HTTP for viewers, pages, probes and, in time, the API.
+//! The LAN server: HTTP for viewers, pages, probes and the API.
 //!
 //! ```text
 //!   listener ──> connection (hyper 1, HTTP/1.x) ──> routes ──> answers, pages
@@ -7,12 +7,13 @@
 //!
 //! `listener.rs` takes connections in and bounds their number; `connection.rs` runs hyper on each, with bounds on
 //! time and size; `paths.rs` (pure) says what a path means and `routes.rs` what to answer; `pages.rs` has the web
-//! build in it; `flv/` writes streams. `house.rs` is what they all share.
+//! build in it; `api/` has the parts of the API; `flv/` writes streams. `house.rs` is what they all share.
 //!
 //! This room knows the others by their handles only. It holds no media, decides nothing about streams, and
 //! never waits for a client longer than a written bound.
 
 mod answers;
+mod api;
 mod connection;
 mod flv;
 mod house;

@@ -21,8 +21,8 @@ pub(super) enum Place<'a> {
     Ready,
     /// `/metrics`
     Metrics,
-    /// `/api/...`
-    Api,
+    /// `/api/...`, whole
+    Api(Cow<'a, str>),
     /// Nothing that exists.
     Nowhere,
     /// A percent sign without two hexadecimal digits, or bytes that are no text.
@@ -53,7 +53,7 @@ pub(super) fn place(path: &str) -> Place<'_> {
         return Place::File(path[1..].to_owned().into());
     }
     if path == "/api" || path.starts_with("/api/") {
-        return Place::Api;
+        return Place::Api(path.into_owned().into());
     }
     Place::Nowhere
 }
@@ -113,7 +113,7 @@ mod tests {
             ("/watch/", Place::Nowhere),
             ("/assets/watch-1a.js", Place::File("assets/watch-1a.js".into())),
             ("/assets/../secret", Place::Nowhere),
-            ("/api/v1/orders", Place::Api),
+            ("/api/v1/orders", Place::Api("/api/v1/orders".into())),
             ("/apiary", Place::Nowhere),
             ("/healthz", Place::Health),
             ("/healthz/", Place::Nowhere),

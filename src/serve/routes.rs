@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::hub::{Channel, Start};
 
-use super::answers::{Answer, content, empty, json, problem, text, with};
+use super::answers::{Answer, content, empty, json, text, with};
+use super::api;
 use super::flv;
 use super::house::{Class, House};
 use super::pages;
@@ -24,13 +25,23 @@ const TARGET_BYTES_MAX: usize = 2_048;
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Answers one request. A viewer that is let in gets no answer from here: its connection is given to `link`.
-pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: &Request<Incoming>) -> Answer {
+pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: Request<Incoming>) -> Answer {
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let (class, answer) = if target_bytes > TARGET_BYTES_MAX {
         (Class::Other, text(StatusCode::URI_TOO_LONG, "The address is too long."))
     } else {
-        let place = place(request.uri().path());
-        (class(&place), answer_at(house, link, peer, request, place).await)
+        let path = request.uri().path().to_owned();
+        let place = place(&path);
+        let class = class(&place);
+        (
+            class,
+            match place {
+                Place::Api(path) if request.method() != Method::OPTIONS => {
+                    api::answer(house, peer, &path, request).await
+                }
+                place => answer_at(house, link, peer, &request, place).await,
+            },
+        )
     };
     house.requests.note(class, answer.status());
     answer
@@ -41,7 +52,7 @@ fn class(place: &Place<'_>) -> Class {
         Place::Live(_) => Class::Live,
         Place::Front | Place::Watch(_) | Place::File(_) => Class::Page,
         Place::Health | Place::Ready | Place::Metrics => Class::Probe,
-        Place::Api => Class::Api,
+        Place::Api(_) => Class::Api,
         Place::Nowhere | Place::Garbled => Class::Other,
     }
 }
@@ -73,8 +84,7 @@ async fn answer_at(
             Place::Metrics => {
                 content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", house.describe())
             }
-            Place::Api => problem(StatusCode::NOT_FOUND, "There is no such part of the API."),
-            Place::Nowhere => nothing_here(),
+            Place::Api(_) | Place::Nowhere => nothing_here(),
             Place::Garbled => {
                 text(StatusCode::BAD_REQUEST, "The address has a percent sign that encodes nothing.")
             }

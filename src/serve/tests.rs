@@ -17,6 +17,7 @@ use crate::base::units::{FrameRate, PictureSize};
 use crate::hub::{Hub, Limits, Publisher};
 use crate::media::flv::{self, Item, TagType, VideoBody};
 use crate::media::packet::{AudioConfig, Layout, Media, Packet, Track, VideoCodec, VideoConfig};
+use crate::uplink::Outputs;
 
 /// Nothing here takes this long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ impl Stage {
         let ready = Box::new(|| Err(vec!["stream main has no picture".to_owned()]));
         let metrics = hub.clone();
         let describe: Vec<Describe> = vec![Box::new(move |page| metrics.describe_metrics(page))];
-        let parts = Parts { hub: hub.clone(), describe, ready };
+        let parts = Parts { hub: hub.clone(), outputs: Outputs::new(), describe, ready };
         let server = {
             let _guard = runtime.enter();
             Server::start(&http, parts).expect("a server")
