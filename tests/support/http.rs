@@ -19,6 +19,7 @@ pub struct Request {
     method: String,
     path: String,
     headers: String,
+    body: String,
     patience: Duration,
 }
 
@@ -55,12 +56,25 @@ pub fn metric(server: SocketAddr, name: &str, labels: &str) -> Option<f64> {
 
 impl Request {
     pub fn new(method: &str, path: &str) -> Request {
-        Request { method: method.into(), path: path.into(), headers: String::new(), patience: PATIENCE }
+        Request {
+            method: method.into(),
+            path: path.into(),
+            headers: String::new(),
+            body: String::new(),
+            patience: PATIENCE,
+        }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Request {
         self.headers.extend([name, ": ", value, "\r\n"]);
         self
+    }
+
+    /// With this JSON as its body.
+    pub fn json(mut self, body: &str) -> Request {
+        body.clone_into(&mut self.body);
+        let length = body.len().to_string();
+        self.header("Content-Type", "application/json").header("Content-Length", &length)
     }
 
     /// The longest that one read may take.
@@ -77,8 +91,8 @@ impl Request {
         let mut socket = TcpStream::connect_timeout(&server, self.patience)?;
         socket.set_read_timeout(Some(self.patience))?;
         socket.set_nodelay(true)?;
-        let Request { method, path, headers, .. } = self;
-        write!(socket, "{method} {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n")?;
+        let Request { method, path, headers, body, .. } = self;
+        write!(socket, "{method} {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n{body}")?;
         Response::read(socket, method == "HEAD")
     }
 }
