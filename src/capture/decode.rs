@@ -14,6 +14,7 @@ use ffmpeg::{ChannelLayout, Packet, Rational, codec, decoder, frame};
 use crate::base::ticks::Ticks;
 use crate::base::units::PictureSize;
 use crate::media::frame::{PixelFormat, Plane};
+use crate::media::packet::VideoCodec;
 
 use super::ffi;
 
@@ -68,14 +69,18 @@ impl Pictures {
         Ok(Pictures { decoder, time_base, scaler: None })
     }
 
-    /// For a camera's H.264 in Annex B, whose pictures come out as they go in, one for one; times are [`Ticks`].
+    /// For a camera's H.264 or H.265 in Annex B, whose pictures come out as they go in, one for one; times are [`Ticks`].
     ///
     /// # Errors
     /// Words for the studio.
-    pub(super) fn h264() -> Result<Pictures, String> {
+    pub(super) fn of_camera(codec: VideoCodec) -> Result<Pictures, String> {
+        let id = match codec {
+            VideoCodec::H264 => Id::H264,
+            VideoCodec::H265 => Id::HEVC,
+        };
         let time_base = Rational::new(1, Ticks::PER_SECOND as i32);
         let open = || {
-            let codec = decoder::find(Id::H264).ok_or(ffmpeg::Error::DecoderNotFound)?;
+            let codec = decoder::find(id).ok_or(ffmpeg::Error::DecoderNotFound)?;
             let mut context = codec::Context::new_with_codec(codec);
             context.set_threading(threading::Config { kind: threading::Type::Slice, count: THREADS_MAX });
             context.set_flags(codec::Flags::LOW_DELAY);
@@ -83,7 +88,7 @@ impl Pictures {
             decoder.set_packet_time_base(time_base);
             decoder.open_as(codec)?.video()
         };
-        let decoder = open().map_err(|cause| no_decoder(Id::H264, cause))?;
+        let decoder = open().map_err(|cause| no_decoder(id, cause))?;
         Ok(Pictures { decoder, time_base, scaler: None })
     }
 

@@ -1,4 +1,4 @@
-//! H.264 and AAC of a source, handed on untouched in the house's packing.
+//! H.264, H.265 and AAC of a source, handed on untouched in the house's packing.
 
 use bytes::Bytes;
 use ffmpeg_next as ffmpeg;
@@ -48,9 +48,13 @@ pub(super) struct Sounds {
     told: bool,
 }
 
-/// Whether a track's pictures can be passed at all.
-pub(super) fn is_picture_fit(codec: Id) -> bool {
-    codec == Id::H264
+/// As what a track's pictures can be passed; `None` if not at all.
+pub(super) fn picture_codec(codec: Id) -> Option<VideoCodec> {
+    match codec {
+        Id::H264 => Some(VideoCodec::H264),
+        Id::HEVC => Some(VideoCodec::H265),
+        _ => None,
+    }
 }
 
 /// Whether a track's sound can be passed at all.
@@ -64,14 +68,14 @@ pub(super) fn is_sound_fit(codec: Id, header: &Header) -> bool {
 
 impl Pictures {
     /// Pictures of a track whose container says `record` (empty for none) about them.
-    pub(super) fn new(record: &Bytes, bitrate: u64, fps: Option<FrameRate>) -> Pictures {
+    pub(super) fn new(codec: VideoCodec, record: &Bytes, bitrate: u64, fps: Option<FrameRate>) -> Pictures {
         // ISO/IEC 14496-15: a record starts with its version, 1; a start code with 0.
         let is_record = record.first() == Some(&1);
-        let parsed = is_record.then(|| ParameterSets::from_avc_record(record)).and_then(Result::ok);
+        let parsed = is_record.then(|| ParameterSets::from_record(codec, record)).and_then(Result::ok);
         let (sets, length_bytes) = if let Some((sets, length_bytes)) = parsed {
             (sets, Some(length_bytes))
         } else {
-            let mut sets = ParameterSets::new(VideoCodec::H264);
+            let mut sets = ParameterSets::new(codec);
             sets.take_annexb(record);
             (sets, is_record.then_some(LENGTH_BYTES))
         };

@@ -135,7 +135,7 @@ pub enum AudioSource {
 pub enum EncoderChoice {
     /// `auto`: pass H.264 through where nothing asks for a change; else the first encoder that works, hardware first.
     Auto,
-    /// `copy`: pass the source's H.264 through, or refuse.
+    /// `copy`: pass the source's H.264 or H.265 through, or refuse.
     Copy,
     /// One of [`ENCODERS`]; x264 takes over if it dies.
     Named(String),

@@ -1,7 +1,7 @@
 //! The file camera: loops a clip in real time, its sound included.
 //!
 //! ```text
-//!   clip (FFmpeg) ──> merge ──> decode, or pass H.264/AAC ──> seam (one line of time) ──> queue ──> on time ──> outlet
+//!   clip (FFmpeg) ──> merge ──> decode, or pass H.26x/AAC ──> seam (one line of time) ──> queue ──> on time ──> outlet
 //!     ^ rewound at the end of each pass: the picture goes on at its pace, the sound without a gap or a click
 //! ```
 //!
@@ -15,7 +15,7 @@ use crate::base::clock;
 use crate::base::ticks::Ticks;
 use crate::config::schema::{EncoderChoice, Stream};
 use crate::media::frame::{Captured, Frame, Sound, TrackForm};
-use crate::media::packet::{Packet, Track};
+use crate::media::packet::{Packet, Track, VideoCodec};
 
 use super::outlet::Outlet;
 use super::source::{self, Run, SourceError};
@@ -105,15 +105,19 @@ impl Player {
             EncoderChoice::Auto => unchanged,
             EncoderChoice::Named(_) => false,
         };
-        let pictures = if passes && pass::is_picture_fit(clip.picture.codec) {
+        // H.265 goes on only where it is asked for by name: half of all browsers, and most clouds, cannot take it.
+        let codec = pass::picture_codec(clip.picture.codec)
+            .filter(|codec| *codec == VideoCodec::H264 || stream.encoder == EncoderChoice::Copy);
+        let pictures = if let Some(codec) = codec.filter(|_| passes) {
             Pictures::Pass(pass::Pictures::new(
+                codec,
                 &clip.picture.header.extradata,
                 clip.picture.header.bitrate,
                 clip.rate,
             ))
         } else if stream.encoder == EncoderChoice::Copy {
             return Err(format!(
-                "encoder = \"copy\" needs H.264, and the file {} holds {}; use encoder = \"auto\"",
+                "encoder = \"copy\" needs H.264 or H.265, and the file {} holds {}; use encoder = \"auto\"",
                 path.display(),
                 clip.picture.codec_name()
             ));

@@ -12,6 +12,7 @@ use crate::base::units::{BitrateBps, ByteSize, PictureSize};
 use crate::capture::{Camera, CameraState, Cameras};
 use crate::config::schema::{AudioSource, VideoSource};
 use crate::media::frame::PixelFormat;
+use crate::media::h26x::is_keyframe;
 
 const SOON: Duration = Duration::from_secs(20);
 const PICTURE: &str = "testsrc2=size=320x240:rate=30";
@@ -218,6 +219,31 @@ fn a_wish_for_another_size_or_a_named_encoder_means_decoding() {
 }
 
 #[test]
+fn h265_goes_on_untouched_where_it_is_asked_for_and_is_decoded_otherwise() {
+    let made = make(
+        "clip.mp4",
+        &format!(
+            "-f lavfi -i {PICTURE} -c:v libx265 -x265-params log-level=none:keyint=15 -tag:v hvc1 -t 1.1"
+        ),
+    );
+    let (camera, inlet) = play(&Stream { encoder: EncoderChoice::Copy, ..stream(&made.path) });
+    let heard = Heard::for_seconds(2.5, &inlet);
+    assert_eq!(heard.begins, [(TrackForm::Coded, TrackForm::Absent)]);
+    assert!(camera.status().words.contains("hevc passed through"), "{}", camera.status().words);
+    let pictures = heard.track(Track::Video);
+    assert!(pictures.len() > 60 && pictures[0].keyframe, "{}", pictures.len());
+    let keyframe = |packet: &Packet| is_keyframe(VideoCodec::H265, &packet.payload);
+    assert!(pictures.iter().all(|packet| keyframe(packet) == packet.keyframe));
+    assert!(pictures.iter().any(|packet| packet.pts > packet.dts), "its B-frames keep their places");
+    assert!(pictures.windows(2).all(|pair| (pair[1].dts - pair[0].dts).millis() < 40));
+
+    for wish in [stream(&made.path), Stream { bitrate: Some(BitrateBps(500_000)), ..stream(&made.path) }] {
+        let player = Player::open(&wish, &made.path, true).expect("opens");
+        assert_eq!(player.picture_form(), TrackForm::Raw);
+    }
+}
+
+#[test]
 fn sound_comes_from_the_clip_from_the_house_or_not_at_all() {
     let made = h264_aac("clip.mp4");
     for (audio, form) in [(AudioSource::Tone, TrackForm::Raw), (AudioSource::None, TrackForm::Absent)] {
@@ -282,7 +308,7 @@ fn what_cannot_be_played_is_told_in_words() {
     let vp9 = make("clip.webm", &format!("-f lavfi -i {PICTURE} -c:v libvpx-vp9 -deadline realtime -t 0.2"));
     let copied = Stream { encoder: EncoderChoice::Copy, ..stream(&vp9.path) };
     let told = Player::open(&copied, &vp9.path, true).err().expect("VP9 cannot be copied");
-    assert!(told.contains("needs H.264") && told.contains("vp9"), "{told}");
+    assert!(told.contains("needs H.264 or H.265") && told.contains("vp9"), "{told}");
 }
 
 #[test]

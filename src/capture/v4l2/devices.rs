@@ -36,7 +36,7 @@ pub struct CameraDevice {
 /// One format and size of a camera.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CameraMode {
-    /// `YUYV`, `UYVY`, `NV12`, `YU12`, `BGR24`, `MJPEG` or `H.264`.
+    /// `YUYV`, `UYVY`, `NV12`, `YU12`, `BGR24`, `MJPEG`, `H.264` or `H.265`.
     pub format: &'static str,
     /// Pixels across.
     pub width: u32,

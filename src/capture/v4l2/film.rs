@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags};
 use crate::base::clock;
 use crate::base::ticks::Ticks;
 use crate::media::frame::{Captured, Frame, PixelFormat, Plane};
-use crate::media::packet::{Packet, Track};
+use crate::media::packet::{Packet, Track, VideoCodec};
 
 use super::super::decode;
 use super::super::outlet::Outlet;
@@ -37,9 +37,9 @@ pub(super) enum Way {
     Raw(Layout),
     /// JPEGs for the encoder's decoder.
     Jpeg,
-    /// H.264 that goes on untouched.
+    /// H.264 or H.265 that goes on untouched.
     Pass(pass::Pictures),
-    /// H.264 that the stream wants changed; `gate` waits for the first keyframe.
+    /// The same that the stream wants changed; `gate` waits for the first keyframe.
     Decode { decoder: Box<decode::Pictures>, gate: pass::Pictures },
 }
 
@@ -57,17 +57,17 @@ pub(super) struct Film {
 impl Way {
     /// # Errors
     /// Words for the studio.
-    pub(super) fn of(shape: &Shape, passes_h264: bool) -> Result<Way, String> {
+    pub(super) fn of(shape: &Shape, passes: impl Fn(VideoCodec) -> bool) -> Result<Way, String> {
+        if let Some(codec) = shape.known.format.codec() {
+            let pass = pass::Pictures::new(codec, &Bytes::new(), 0, shape.rate);
+            return Ok(if passes(codec) {
+                Way::Pass(pass)
+            } else {
+                Way::Decode { decoder: Box::new(decode::Pictures::of_camera(codec)?), gate: pass }
+            });
+        }
         Ok(match shape.known.format {
             CameraFormat::Mjpeg => Way::Jpeg,
-            CameraFormat::H264 => {
-                let pass = pass::Pictures::new(&Bytes::new(), 0, shape.rate);
-                if passes_h264 {
-                    Way::Pass(pass)
-                } else {
-                    Way::Decode { decoder: Box::new(decode::Pictures::h264()?), gate: pass }
-                }
-            }
             _ => Way::Raw(
                 layout::layout(shape.known, shape.size, &shape.strides)
                     .ok_or_else(|| format!("the camera's driver offers pictures of {}", shape.size))?,

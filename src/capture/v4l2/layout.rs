@@ -47,6 +47,7 @@ pub(super) fn known(code: u32) -> Option<Known> {
         b"BGR3" => known(CameraFormat::Bgr24, 1),
         b"MJPG" | b"JPEG" => known(CameraFormat::Mjpeg, 1),
         b"H264" => known(CameraFormat::H264, 1),
+        b"HEVC" => known(CameraFormat::H265, 1),
         _ => None,
     }
 }
@@ -62,7 +63,7 @@ pub(super) fn layout(known: Known, size: PictureSize, strides: &[u32]) -> Option
         CameraFormat::Bgr24 => (PixelFormat::Bgr24, width * 3),
         CameraFormat::Nv12 => (PixelFormat::Nv12, width),
         CameraFormat::I420 => (PixelFormat::I420, width),
-        CameraFormat::Mjpeg | CameraFormat::H264 => return None,
+        CameraFormat::Mjpeg | CameraFormat::H264 | CameraFormat::H265 => return None,
     };
     let stride = |memory: usize, usual: usize| match strides.get(memory) {
         Some(0) | None => usual,

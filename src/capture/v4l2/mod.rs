@@ -15,12 +15,13 @@ use std::path::Path;
 
 use crate::config::schema::{EncoderChoice, Stream};
 use crate::media::frame::TrackForm;
+use crate::media::packet::VideoCodec;
 
 use super::outlet::Outlet;
 use super::source::{Run, SourceError};
 use device::{Device, Shape, Trouble};
 use film::{Film, FilmError, Way};
-use modes::{CameraFormat, Wish};
+use modes::Wish;
 
 mod abi;
 mod device;
@@ -49,13 +50,11 @@ pub(super) fn run(stream: &Stream, named: &Path, outlet: &mut Outlet) -> Run {
     };
     let wish = Wish { size: stream.size, rate: stream.fps, passes_h264 };
     let mut modes = device.modes(&wish);
-    if stream.encoder == EncoderChoice::Copy {
-        modes.retain(|mode| mode.format == CameraFormat::H264);
-    }
+    modes::retain_useful(&mut modes, stream.encoder == EncoderChoice::Copy);
     let Some(choice) = modes::choose_mode(&modes, &wish) else {
         return Err(SourceError::Failed(if stream.encoder == EncoderChoice::Copy {
             format!(
-                "encoder = \"copy\" needs a camera with H.264, and {} ({}) has none; use encoder = \"auto\"",
+                "encoder = \"copy\" needs a camera with H.264 or H.265, and {} ({}) has none; use encoder = \"auto\"",
                 device.card,
                 node.display()
             )
@@ -64,7 +63,10 @@ pub(super) fn run(stream: &Stream, named: &Path, outlet: &mut Outlet) -> Run {
         }));
     };
     let shape = device.set(&choice).map_err(|trouble| failed(&trouble))?;
-    let way = Way::of(&shape, passes_h264).map_err(SourceError::Failed)?;
+    // H.265 goes on only where it is asked for by name: half of all browsers, and most clouds, cannot take it.
+    let copies = stream.encoder == EncoderChoice::Copy;
+    let passes = |codec| copies || (codec == VideoCodec::H264 && passes_h264);
+    let way = Way::of(&shape, passes).map_err(SourceError::Failed)?;
     let form = if matches!(way, Way::Pass(_)) { TrackForm::Coded } else { TrackForm::Raw };
     let mode = words(&device.card, &shape);
     let filmed = stream::Stream::start(device, shape.known.memories).map_err(|trouble| failed(&trouble))?;

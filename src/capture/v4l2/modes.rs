@@ -5,6 +5,7 @@
 //! least, the rate that wastes least.
 
 use crate::base::units::{FrameRate, PictureSize};
+use crate::media::packet::VideoCodec;
 
 /// How a camera hands its pictures over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +17,7 @@ pub(super) enum CameraFormat {
     Bgr24,
     Mjpeg,
     H264,
+    H265,
 }
 
 /// One thing that a camera can do.
@@ -70,6 +72,16 @@ impl CameraFormat {
             CameraFormat::Bgr24 => "BGR24",
             CameraFormat::Mjpeg => "MJPEG",
             CameraFormat::H264 => "H.264",
+            CameraFormat::H265 => "H.265",
+        }
+    }
+
+    /// As what it can be passed or decoded; `None` for raw pictures and JPEG.
+    pub(super) fn codec(self) -> Option<VideoCodec> {
+        match self {
+            CameraFormat::H264 => Some(VideoCodec::H264),
+            CameraFormat::H265 => Some(VideoCodec::H265),
+            _ => None,
         }
     }
 
@@ -79,8 +91,18 @@ impl CameraFormat {
             CameraFormat::Nv12 | CameraFormat::I420 => Some(12),
             CameraFormat::Yuyv | CameraFormat::Uyvy => Some(16),
             CameraFormat::Bgr24 => Some(24),
-            CameraFormat::Mjpeg | CameraFormat::H264 => None,
+            CameraFormat::Mjpeg | CameraFormat::H264 | CameraFormat::H265 => None,
         }
+    }
+}
+
+/// Leaves out what `encoder` has no use for: `copies` needs what can be passed; any other takes H.265 only from a
+/// camera that has nothing else, since decoding it costs a small box all it has.
+pub(super) fn retain_useful(modes: &mut Vec<Mode>, copies: bool) {
+    if copies {
+        modes.retain(|mode| mode.format.codec().is_some());
+    } else if modes.iter().any(|mode| mode.format != CameraFormat::H265) {
+        modes.retain(|mode| mode.format != CameraFormat::H265);
     }
 }
 
@@ -151,6 +173,8 @@ fn format_cost(choice: &Choice, rate: f64, wish: &Wish) -> u32 {
         CameraFormat::Bgr24 => 6,
         // Decoding it only to encode it again costs most, and twice the loss.
         CameraFormat::H264 => 7,
+        // Where it is passed nothing else is left to choose from but H.264, which more can play.
+        CameraFormat::H265 => 8,
     }
 }
 
@@ -160,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use CameraFormat::{Bgr24, H264, I420, Mjpeg, Nv12, Uyvy, Yuyv};
+    use CameraFormat::{Bgr24, H264, H265, I420, Mjpeg, Nv12, Uyvy, Yuyv};
 
     fn size(text: &str) -> PictureSize {
         let (width, height) = text.split_once('x').expect("WxH");
@@ -285,10 +309,26 @@ mod tests {
         assert_eq!(chosen(&camera, "1920x1080@30", false), "UYVY 1920x1080@25");
     }
 
+    #[test]
+    fn h265_is_taken_to_be_copied_or_where_there_is_nothing_else() {
+        let camera =
+            modes(&[(H265, "3840x2160", &[30]), (H265, "1920x1080", &[30]), (Mjpeg, "1280x720", &[30])]);
+        let useful = |mut modes: Vec<Mode>, copies| {
+            retain_useful(&mut modes, copies);
+            modes
+        };
+        assert_eq!(chosen(&useful(camera.clone(), false), "", true), "MJPEG 1280x720@30");
+        assert_eq!(chosen(&useful(camera.clone(), true), "", true), "H.265 1920x1080@30");
+        let both = [camera.clone(), modes(&[(H264, "1920x1080", &[30])])].concat();
+        assert_eq!(chosen(&useful(both, true), "", true), "H.264 1920x1080@30", "more can play it");
+        assert_eq!(chosen(&useful(camera[..2].to_vec(), false), "", true), "H.265 1920x1080@30");
+        assert!(useful(modes(&[(Mjpeg, "1280x720", &[30])]), true).is_empty());
+    }
+
     fn any_mode() -> impl Strategy<Value = Mode> {
-        (0usize..7, 1u32..5_000, 1u32..5_000, vec((0u32..300, 1u32..2_000), 0..4)).prop_map(
+        (0usize..8, 1u32..5_000, 1u32..5_000, vec((0u32..300, 1u32..2_000), 0..4)).prop_map(
             |(format, width, height, rates)| Mode {
-                format: [Yuyv, Uyvy, Nv12, I420, Bgr24, Mjpeg, H264][format],
+                format: [Yuyv, Uyvy, Nv12, I420, Bgr24, Mjpeg, H264, H265][format],
                 fourcc: 0,
                 size: PictureSize { width, height },
                 rates: rates.into_iter().map(|(num, den)| FrameRate { num, den }).collect(),

@@ -180,10 +180,10 @@ pub fn parse_record(record: &Bytes) -> Result<AvcRecord, H26xError> {
         return Err(H26xError::Invalid("avcC record"));
     }
     let mut at = 6;
-    let sps = pull_sets(record, &mut at, usize::from(sps_count & 0x1F))?;
+    let sps = pull_sets(record, &mut at, usize::from(sps_count & 0x1F), WHAT)?;
     let pps_count = usize::from(*record.get(at).ok_or(WHAT)?);
     at += 1;
-    let pps = pull_sets(record, &mut at, pps_count)?;
+    let pps = pull_sets(record, &mut at, pps_count, WHAT)?;
     Ok(AvcRecord { length_bytes, sps, pps })
 }
 
@@ -196,10 +196,15 @@ fn push_sets(record: &mut Vec<u8>, sets: &[Bytes]) -> Result<(), H26xError> {
     Ok(())
 }
 
-fn pull_sets(record: &Bytes, at: &mut usize, count: usize) -> Result<Vec<Bytes>, H26xError> {
+/// Takes `count` sets behind two-byte lengths out of a record, from `at` on.
+pub(super) fn pull_sets(
+    record: &Bytes,
+    at: &mut usize,
+    count: usize,
+    truncated: H26xError,
+) -> Result<Vec<Bytes>, H26xError> {
     let mut sets = Vec::new();
     for _ in 0..count {
-        let truncated = H26xError::Truncated("avcC record");
         let length = record.get(*at..).and_then(|rest| rest.first_chunk::<2>()).ok_or(truncated)?;
         let begin = *at + 2;
         let end = begin + usize::from(u16::from_be_bytes(*length));

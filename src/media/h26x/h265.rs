@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::base::units::PictureSize;
 
 use super::bits::Bits;
-use super::h264::crop;
+use super::h264::{crop, pull_sets};
 use super::{H26xError, LENGTH_BYTES, SIDE_MAX, UnitKind};
 
 /// Unit types of the parameter sets (table 7-1).
@@ -33,6 +33,19 @@ pub struct Sps {
     pub chroma_bits: u8,
     /// The size of the picture that is shown.
     pub size: PictureSize,
+}
+
+/// An `HEVCDecoderConfigurationRecord` taken apart (ISO/IEC 14496-15 §8.3.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HvcRecord {
+    /// Bytes of each unit's length in the payloads: 1, 2 or 4.
+    pub length_bytes: usize,
+    /// Video parameter sets.
+    pub vps: Vec<Bytes>,
+    /// Sequence parameter sets.
+    pub sps: Vec<Bytes>,
+    /// Picture parameter sets.
+    pub pps: Vec<Bytes>,
 }
 
 pub(super) fn unit_kind(first: u8) -> UnitKind {
@@ -121,6 +134,34 @@ pub fn build_record(vps: &[Bytes], sps: &[Bytes], pps: &[Bytes]) -> Result<Bytes
         }
     }
     Ok(Bytes::from(record))
+}
+
+/// Takes an `HEVCDecoderConfigurationRecord` apart. Units of other kinds in it (some encoders leave their name
+/// there) are passed over.
+///
+/// # Errors
+/// [`H26xError`]: cut short, or of another version.
+pub fn parse_record(record: &Bytes) -> Result<HvcRecord, H26xError> {
+    const WHAT: H26xError = H26xError::Truncated("hvcC record");
+    let &[version, .., lengths, arrays] = record.first_chunk::<23>().ok_or(WHAT)?;
+    let length_bytes = usize::from(lengths & 3) + 1;
+    if version != 1 || length_bytes == 3 {
+        return Err(H26xError::Invalid("hvcC record"));
+    }
+    let mut found = HvcRecord { length_bytes, vps: Vec::new(), sps: Vec::new(), pps: Vec::new() };
+    let mut at = 23;
+    for _ in 0..arrays {
+        let &[kind, high, low] = record.get(at..).and_then(|rest| rest.first_chunk::<3>()).ok_or(WHAT)?;
+        at += 3;
+        let sets = pull_sets(record, &mut at, usize::from(u16::from_be_bytes([high, low])), WHAT)?;
+        match kind & 0x3F {
+            VPS => found.vps.extend(sets),
+            SPS => found.sps.extend(sets),
+            PPS => found.pps.extend(sets),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 fn skip_layer_levels(bits: &mut Bits, upper_layers: u8) -> Result<(), H26xError> {

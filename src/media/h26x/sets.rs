@@ -41,15 +41,21 @@ impl ParameterSets {
         ParameterSets { codec, vps: Vec::new(), sps: Vec::new(), pps: Vec::new() }
     }
 
-    /// Starts with those of an H.264 decoder configuration record, and tells its units' length bytes.
+    /// Starts with those of a decoder configuration record, `avcC` or `hvcC`, and tells its units' length bytes.
     ///
     /// # Errors
-    /// Of [`h264::parse_record`].
-    pub fn from_avc_record(record: &Bytes) -> Result<(ParameterSets, usize), H26xError> {
-        let record = h264::parse_record(record)?;
-        let sets =
-            ParameterSets { codec: VideoCodec::H264, vps: Vec::new(), sps: record.sps, pps: record.pps };
-        Ok((sets, record.length_bytes))
+    /// Of [`h264::parse_record`] and [`h265::parse_record`].
+    pub fn from_record(codec: VideoCodec, record: &Bytes) -> Result<(ParameterSets, usize), H26xError> {
+        Ok(match codec {
+            VideoCodec::H264 => {
+                let h264::AvcRecord { length_bytes, sps, pps } = h264::parse_record(record)?;
+                (ParameterSets { codec, vps: Vec::new(), sps, pps }, length_bytes)
+            }
+            VideoCodec::H265 => {
+                let h265::HvcRecord { length_bytes, vps, sps, pps } = h265::parse_record(record)?;
+                (ParameterSets { codec, vps, sps, pps }, length_bytes)
+            }
+        })
     }
 
     /// Repacks one picture in Annex B, in one pass; parameter sets in it are kept here instead.

@@ -105,6 +105,40 @@ fn start_codes_of_both_lengths_and_padding_are_understood() {
     assert_eq!(annexb_units(b"no start code").count(), 0);
 }
 
+/// What x265 by FFmpeg writes into an MP4 of 320x240, its own name (in an SEI array) cut short.
+const HVCC: &str = "01016000000090000000000\
+    03cf000fcfdf8f800000f04\
+    a00001001840010c01ffff016000000300900000030000030\
+    03c959809\
+    a10001002a420101016000000300900000030000030\
+    03ca00a080f165959a4932bc05a020000030002000003003c10\
+    a2000100074401c172b46240\
+    27000100044e010580";
+
+#[test]
+fn an_h265_record_is_taken_apart_and_pictures_go_on_with_it() {
+    let record = Bytes::copy_from_slice(&hex(HVCC));
+    let (mut sets, length_bytes) = ParameterSets::from_record(VideoCodec::H265, &record).unwrap();
+    assert_eq!(length_bytes, 4);
+    let config = sets.config().unwrap();
+    assert_eq!(config.size.to_string(), "320x240");
+    let (told, built) = (h265::parse_record(&record).unwrap(), h265::parse_record(&config.record).unwrap());
+    assert_eq!(told, built);
+
+    // Sets that come again inside the stream are no news; an IDR is a keyframe, a trailing picture is none.
+    let units = [&told.vps[0][..], &told.sps[0], &told.pps[0], &[0x26, 1, 0xAF, 9], &[0x02, 1, 7]];
+    let picture: Vec<u8> =
+        units.iter().flat_map(|unit| [&(unit.len() as u32).to_be_bytes()[..], unit].concat()).collect();
+    let unit = sets.take_avcc(&picture, 4).unwrap();
+    assert!(unit.keyframe && !unit.sets_changed);
+    assert_eq!(unit.payload, &b"\0\0\0\x04\x26\x01\xAF\x09\0\0\0\x03\x02\x01\x07"[..]);
+    assert!(!sets.take_annexb(&annexb(&[&[0x02, 1, 7]])).keyframe);
+
+    for cut in 0..record.len() {
+        assert!(h265::parse_record(&record.slice(..cut)).is_err(), "{cut}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_mark_in_the_picture_survives_its_escaping(
@@ -146,7 +180,7 @@ proptest! {
         }
         let _ = h264::parse_sps(&sps);
         let record = Bytes::from(bytes);
-        let _ = h264::parse_record(&record);
+        let _ = (h264::parse_record(&record), h265::parse_record(&record));
         for codec in [VideoCodec::H264, VideoCodec::H265] {
             let mut sets = ParameterSets::new(codec);
             sets.take_annexb(&annexb(&[&sps, &record]));
