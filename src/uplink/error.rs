@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::media::rtmp::{Phase, SessionError, Stage};
+use crate::media::rtmp::{LoginError, Phase, SessionError, Stage};
 
 use super::failover::{Ending, LineEvent, Phase as Step, Refusal};
 use super::link::Name;
@@ -24,6 +24,12 @@ pub(super) enum LinkError {
         host: String,
         #[source]
         cause: TlsError,
+    },
+    #[error("{host}: {cause}")]
+    Login {
+        host: String,
+        #[source]
+        cause: LoginError,
     },
     #[error("{host}: the box has no network interface {interface}; plug it in, or correct `interface`")]
     NoInterface { host: String, interface: String },
@@ -69,13 +75,14 @@ pub(super) enum Kind {
     Protocol,
     /// With the code, if it is one of RTMP's.
     Refused(Stage, Option<String>),
-    Login,
+    /// `None` for a demand that is about to be answered.
+    Login(Option<LoginError>),
     Ended(Option<String>),
     Closed(Phase),
     Broken,
     Stalled,
     Frozen,
-    Tls,
+    Tls(std::mem::Discriminant<TlsError>),
     NoInterface,
     NotSpoken,
 }
@@ -94,14 +101,15 @@ impl LinkError {
                 SessionError::Handshake(_) => Kind::Handshake,
                 SessionError::Chunk(_) | SessionError::Amf(_) | SessionError::TooLong(_) => Kind::Protocol,
                 SessionError::Refused { stage, code, .. } => Kind::Refused(*stage, known_code(code)),
-                SessionError::Login(_) => Kind::Login,
+                SessionError::Login(_) => Kind::Login(None),
                 SessionError::Ended { code, .. } => Kind::Ended(known_code(code)),
             },
             LinkError::Closed { phase, .. } => Kind::Closed(*phase),
             LinkError::Broken { .. } => Kind::Broken,
             LinkError::Stalled { .. } => Kind::Stalled,
             LinkError::Frozen { .. } => Kind::Frozen,
-            LinkError::Tls { .. } => Kind::Tls,
+            LinkError::Tls { cause, .. } => Kind::Tls(std::mem::discriminant(cause)),
+            LinkError::Login { cause, .. } => Kind::Login(Some(cause.clone())),
             LinkError::NoInterface { .. } => Kind::NoInterface,
             LinkError::NotSpoken { .. } => Kind::NotSpoken,
         }
@@ -113,6 +121,7 @@ impl LinkError {
             LinkError::Session { cause: SessionError::Refused { code, description, .. }, .. } => {
                 LineEvent::Refused(Refusal::read(code, description))
             }
+            LinkError::Login { .. } => LineEvent::Refused(Refusal::Auth),
             LinkError::Closed { .. } => LineEvent::Ended(Ending::Closed),
             LinkError::Broken { cause, .. } if cause.kind() == io::ErrorKind::ConnectionReset => {
                 LineEvent::Ended(Ending::Reset)
@@ -131,7 +140,7 @@ impl LinkError {
                 )
             }
             LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
-            LinkError::NotSpoken { .. } | LinkError::NoInterface { .. } => true,
+            LinkError::NotSpoken { .. } | LinkError::NoInterface { .. } | LinkError::Login { .. } => true,
             LinkError::Tls { cause, .. } => cause.wants_a_person(),
             _ => false,
         }
@@ -141,12 +150,10 @@ impl LinkError {
     pub(super) fn in_words(&self) -> String {
         use std::error::Error;
         let mut words = self.to_string();
-        // A session's words are in the message already.
-        let mut cause = if matches!(self, LinkError::Session { .. } | LinkError::Tls { .. }) {
-            None
-        } else {
-            self.source()
-        };
+        // The words of these are in the message already.
+        let whole =
+            matches!(self, LinkError::Session { .. } | LinkError::Tls { .. } | LinkError::Login { .. });
+        let mut cause = if whole { None } else { self.source() };
         while let Some(error) = cause {
             words.push_str(": ");
             words.push_str(&error.to_string());

@@ -8,10 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use ring::rand::{SecureRandom, SystemRandom};
+
 use crate::base::ticks::Ticks;
 use crate::base::units::BitrateBps;
-use crate::config::schema::{Destination, Scheme};
+use crate::config::schema::{Destination, PushPath, Scheme};
 use crate::hub::Channel;
+use crate::media::packet::VideoCodec;
+use crate::media::rtmp::{Demand, Login, LoginError, SessionError};
 
 use super::cargo::{Cargo, Fed};
 use super::dial::{self, Lookup};
@@ -19,7 +23,7 @@ use super::error::LinkError;
 use super::failover::{Dial, LineEvent, Phase};
 use super::inflight::Seq;
 use super::lines::Sample;
-use super::link::{Link, Name};
+use super::link::{Hello, Link, Name};
 use super::wire::{Tls, Trust, Wire};
 
 /// A name service that is slower than this is not waited for where the last addresses are known: it may be cut off
@@ -68,6 +72,9 @@ pub(super) struct Line {
     pub(super) dial: Dial,
     state: State,
     tls: Option<Tls>,
+    login: Option<Login>,
+    /// It was told that the far end may not know H.265.
+    doubted_h265: bool,
     lookup: Option<Lookup>,
     found: Option<io::Result<Vec<SocketAddr>>>,
     /// The addresses that were last found.
@@ -82,6 +89,9 @@ impl Line {
             name: Name::new(at, &destination),
             tls: (destination.url.scheme == Scheme::Rtmps)
                 .then(|| Tls::new(&destination.url.host, Trust::of(&destination))),
+            login: (destination.url.login.as_ref())
+                .map(|login| Login::new(login.user.clone(), login.password.clone())),
+            doubted_h265: false,
             destination,
             dial: Dial(0),
             state: State::Idle,
@@ -181,8 +191,13 @@ impl Line {
             State::Connected(connected) => self.turn_connected(now, channel, connected, news),
             State::Open(mut open) => match open.turn(now, behind, news) {
                 Ok(turn) => {
+                    self.doubt_h265(&open);
                     self.state = State::Open(open);
                     turn
+                }
+                Err(LinkError::Session { cause: SessionError::Login(demand), .. }) => {
+                    self.log_in(now, &demand, news);
+                    Turn { again: true, over: false }
                 }
                 Err(failure) => {
                     self.fail(failure, news);
@@ -229,7 +244,12 @@ impl Line {
         connected: Result<Wire, LinkError>,
         news: &mut News,
     ) -> Turn {
-        match connected.and_then(|wire| Link::open(wire, &self.destination, &self.name)) {
+        let video = channel.layout().and_then(|layout| layout.video);
+        let hello = Hello {
+            login: self.login.as_mut().map(Login::begin).unwrap_or_default(),
+            offers_h265: video.is_some_and(|video| video.codec == VideoCodec::H265),
+        };
+        match connected.and_then(|wire| Link::open(wire, &self.destination, &self.name, hello)) {
             Ok(link) => {
                 let dialing = link.dialing();
                 news.extend(dialing.map(LineEvent::Reached));
@@ -287,11 +307,51 @@ impl Line {
         self.failure.take()
     }
 
+    /// Answers a far end that asks for a login, by dialling again at once.
+    fn log_in(&mut self, now: Instant, demand: &Demand, news: &mut News) {
+        let Name { host, field } = self.name.clone();
+        let app = match &self.destination.url.path {
+            PushPath::Rtmp { app, .. } => app.reveal(),
+            PushPath::Srt { .. } => "",
+        };
+        let answer = match &mut self.login {
+            Some(login) => login.answer(demand, app, random(), field),
+            None => Err(LoginError::Missing { field: field.to_owned() }),
+        };
+        match answer {
+            Ok(()) => {
+                tracing::debug!(?demand, "the far end asks for a login: dialling again with the answer");
+                self.found = Some(Ok(self.known.clone()));
+                self.state = State::Resolving { since: now };
+            }
+            Err(cause) => self.fail(LinkError::Login { host, cause }, news),
+        }
+    }
+
+    /// Tells, once, that the far end may take the stream and show nothing.
+    fn doubt_h265(&mut self, open: &Open) {
+        if !self.doubted_h265 && open.dialing.is_none() && open.link.may_lack_h265() {
+            self.doubted_h265 = true;
+            let host = &self.name.host;
+            tracing::warn!(
+                "{host} does not say that it takes H.265, and may not understand it: look whether the picture \
+                 arrives, else let the stream be H.264 (encoder = \"auto\")"
+            );
+        }
+    }
+
     fn fail(&mut self, failure: LinkError, news: &mut News) {
         self.state = State::Idle;
         news.push(failure.event());
         self.failure = Some(failure);
     }
+}
+
+/// What no far end can guess; 0 on a machine without randomness, which makes a proof no worse than its password.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u32::from_ne_bytes(bytes)
 }
 
 /// What a look at a line showed, for its figures.

@@ -6,6 +6,7 @@ mod rtmp;
 
 use std::task::{Context, Poll};
 
+use crate::base::secret::Secret;
 use crate::base::ticks::Ticks;
 use crate::config::schema::Destination;
 use crate::hub::Tag;
@@ -37,6 +38,15 @@ impl Name {
     }
 }
 
+/// What a connection begins with, besides what its destination says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hello {
+    /// Goes behind the application's name; empty unless the far end asked for a login.
+    pub(super) login: Secret,
+    /// The stream is H.265.
+    pub(super) offers_h265: bool,
+}
+
 /// A connection, from the moment somebody answered.
 pub(super) enum Link {
     /// RTMP, with or without TLS.
@@ -48,8 +58,20 @@ impl Link {
     ///
     /// # Errors
     /// When not even the first word can be made.
-    pub(super) fn open(wire: Wire, destination: &Destination, name: &Name) -> Result<Link, LinkError> {
-        Ok(Link::Rtmp(Box::new(RtmpLink::open(wire, destination, name)?)))
+    pub(super) fn open(
+        wire: Wire,
+        destination: &Destination,
+        name: &Name,
+        hello: Hello,
+    ) -> Result<Link, LinkError> {
+        Ok(Link::Rtmp(Box::new(RtmpLink::open(wire, destination, name, hello)?)))
+    }
+
+    /// Whether H.265 goes to a far end that did not say that it takes it.
+    pub(super) fn may_lack_h265(&self) -> bool {
+        match self {
+            Link::Rtmp(link) => link.may_lack_h265(),
+        }
     }
 
     /// Ready once [`Link::drive`] has something to do.

@@ -2,6 +2,8 @@
 
 use crate::media::amf::{self, AmfError, Value};
 
+use super::enhanced;
+
 /// How footlight names itself: servers that tell encoders from players look for `FMLE`.
 const FLASH_VERSION: &str = concat!("FMLE/3.0 (compatible; footlight/", env!("CARGO_PKG_VERSION"), ")");
 
@@ -21,6 +23,8 @@ pub(super) mod transaction {
 pub(super) enum Answer {
     /// `_result`: a command worked; of `createStream`, the stream's number.
     Done { transaction: f64, stream: Option<u32> },
+    /// `_result` of `connect`, and whether it says that H.265 is taken.
+    Connected { takes_h265: bool },
     /// `_error`: it did not.
     Failed { transaction: f64, status: Status },
     /// `onStatus`.
@@ -39,14 +43,17 @@ pub(super) struct Status {
     pub(super) description: String,
 }
 
-pub(super) fn connect(app: &str, tc_url: &str) -> Result<Vec<u8>, AmfError> {
+/// `connect`; `offers_h265` for a stream that is coded so.
+pub(super) fn connect(app: &str, tc_url: &str, offers_h265: bool) -> Result<Vec<u8>, AmfError> {
     let properties = [
         ("app", Value::text(app)),
         ("type", Value::text("nonprivate")),
         ("flashVer", Value::text(FLASH_VERSION)),
         ("tcUrl", Value::text(tc_url)),
     ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let offer = enhanced::offer().into_iter().filter(|_| offers_h265);
+    let properties = properties.into_iter().chain(offer);
+    let properties = properties.map(|(name, value)| (name.to_owned(), value)).collect();
     command("connect", transaction::CONNECT, Value::Object(properties), &[])
 }
 
@@ -79,6 +86,9 @@ pub(super) fn parse_answer(payload: &[u8]) -> Result<Answer, AmfError> {
     // The information object comes fourth; some servers leave the command object out.
     let status = || values.iter().skip(2).find(|value| value.get("code").is_some()).map(status_of);
     Ok(match name {
+        "_result" if transaction == transaction::CONNECT => {
+            Answer::Connected { takes_h265: values.iter().skip(2).any(enhanced::takes_h265) }
+        }
         "_result" => {
             if let (None, Some(trouble), transaction::CREATE_STREAM) = (values.get(3), trouble, transaction) {
                 return Err(trouble);
@@ -126,10 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_stream_of_h265_is_offered_as_such() {
+        for offers in [false, true] {
+            let connect = amf::read_all(&connect("live", "rtmp://far/live", offers).unwrap()).unwrap();
+            let hvc1 = Value::StrictArray(vec![Value::text("hvc1")]);
+            assert_eq!(connect[2].get("fourCcList"), Some(&hvc1).filter(|_| offers));
+            let map = connect[2].get("videoFourCcInfoMap");
+            assert_eq!(map.and_then(|map| map.get("hvc1")), Some(&Value::Number(2.0)).filter(|_| offers));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_matters_only_where_it_is_needed() {
         assert_eq!(unreadable("onBWDone", 0.0), Ok(Answer::Other));
         assert_eq!(parse_answer(&[0x11, 0x0A]), Ok(Answer::Other));
-        let connected = Answer::Done { transaction: transaction::CONNECT, stream: None };
+        let connected = Answer::Connected { takes_h265: false };
         assert_eq!(unreadable("_result", transaction::CONNECT), Ok(connected));
         let failed = Answer::Failed { transaction: 5.0, status: Status::default() };
         assert_eq!(unreadable("_error", transaction::PUBLISH), Ok(failed));

@@ -16,6 +16,7 @@
 mod chunks;
 mod commands;
 mod control;
+mod enhanced;
 mod login;
 mod publisher;
 

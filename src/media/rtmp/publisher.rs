@@ -126,6 +126,8 @@ pub struct Publisher {
     target: Target,
     /// What [`super::Login`] appends to the application; mostly empty.
     login: Secret,
+    offers_h265: bool,
+    far_takes_h265: bool,
     phase: Phase,
     handshake: Handshake,
     reader: ChunkReader,
@@ -147,6 +149,8 @@ impl Publisher {
         Ok(Publisher {
             target,
             login: Secret::default(),
+            offers_h265: false,
+            far_takes_h265: false,
             phase: Phase::Handshake,
             handshake,
             reader: ChunkReader::new(FAR_BOUNDS),
@@ -162,6 +166,17 @@ impl Publisher {
     /// received.
     pub fn log_in(&mut self, query: Secret) {
         self.login = query;
+    }
+
+    /// Has the far end told that H.265 will come; of use before anything is received.
+    pub fn offer_h265(&mut self) {
+        self.offers_h265 = true;
+    }
+
+    /// Whether H.265 was offered to a far end that let us in without a word about it: it may take the stream and show
+    /// nothing. Many that know it well say nothing either.
+    pub fn may_lack_h265(&self) -> bool {
+        self.offers_h265 && !self.far_takes_h265 && self.phase > Phase::Connect
     }
 
     /// Bytes for the far end; the shell takes from the front what it could write.
@@ -252,7 +267,7 @@ impl Publisher {
                 self.output.put_slice(&response_bytes);
                 self.phase = Phase::Connect;
                 let (app, tc_url) = (self.logged_in(&self.target.app), self.logged_in(&self.target.tc_url));
-                let connect = commands::connect(&app, &tc_url)?;
+                let connect = commands::connect(&app, &tc_url, self.offers_h265)?;
                 self.command(0, connect)?;
                 self.reader.push(&remaining_bytes);
                 self.take_messages()
@@ -311,7 +326,8 @@ impl Publisher {
             answer => answer?,
         };
         match answer {
-            Answer::Done { transaction: transaction::CONNECT, .. } if self.phase == Phase::Connect => {
+            Answer::Connected { takes_h265 } if self.phase == Phase::Connect => {
+                self.far_takes_h265 = takes_h265;
                 self.begin_stream()
             }
             Answer::Done { transaction: transaction::CREATE_STREAM, stream }
@@ -328,7 +344,7 @@ impl Publisher {
             Answer::Close if self.phase != Phase::Finished => {
                 Err(self.over(&Status { code: "close".into(), ..Status::default() }))
             }
-            Answer::Done { .. } | Answer::Close | Answer::Other => Ok(()),
+            Answer::Connected { .. } | Answer::Done { .. } | Answer::Close | Answer::Other => Ok(()),
         }
     }
 

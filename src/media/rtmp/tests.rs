@@ -214,6 +214,38 @@ fn a_login_is_asked_for_and_goes_behind_the_application() {
 }
 
 #[test]
+fn h265_is_offered_and_a_silent_server_is_doubted() {
+    for offers in [false, true] {
+        let (mut publisher, mut far) = (Publisher::new(target()).unwrap(), Far::new());
+        if offers {
+            publisher.offer_h265();
+        }
+        converse(&mut publisher, &mut far, 50).unwrap();
+        assert_eq!((publisher.phase(), publisher.may_lack_h265()), (Phase::Live, offers));
+    }
+
+    let (mut publisher, mut far) = (Publisher::new(target()).unwrap(), Far::new());
+    publisher.offer_h265();
+    let mut said = Vec::new();
+    while publisher.phase() < Phase::Connect {
+        said.extend(publisher.output().split());
+        far.hear(&std::mem::take(&mut said));
+        // The handshake alone; what the server says to `connect` is ours to say.
+        let back = std::mem::take(&mut far.to_publisher);
+        publisher.receive(&back).unwrap();
+    }
+    let info = Value::Object(vec![
+        ("code".into(), Value::text("NetConnection.Connect.Success")),
+        ("fourCcList".into(), Value::StrictArray(vec![Value::text("av01"), Value::text("hvc1")])),
+    ]);
+    let taken = amf::write_all(&[Value::text("_result"), Value::Number(1.0), Value::Null, info]).unwrap();
+    let long = [&[3, 0, 0, 0, 0, 0, taken.len() as u8, 20, 0, 0, 0, 0][..], &taken].concat();
+    assert!(taken.len() <= 128, "one chunk");
+    publisher.receive(&long).unwrap();
+    assert_eq!((publisher.phase(), publisher.may_lack_h265()), (Phase::CreateStream, false));
+}
+
+#[test]
 fn a_server_that_speaks_something_else_is_told_apart() {
     for (said, want) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not answer as an RTMP server"),

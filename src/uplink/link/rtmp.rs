@@ -18,7 +18,7 @@ use crate::uplink::failover::Phase;
 use crate::uplink::lines::Sample;
 use crate::uplink::wire::{Read, Wire, WireError};
 
-use super::Name;
+use super::{Hello, Name};
 
 /// Our own buffer is filled up to here, by one tag more at most: what stands in it can be sent by no other line.
 const PENDING_BYTES_FULL: usize = 16 << 10;
@@ -39,7 +39,12 @@ pub(in crate::uplink) struct RtmpLink {
 }
 
 impl RtmpLink {
-    pub(super) fn open(wire: Wire, destination: &Destination, name: &Name) -> Result<RtmpLink, LinkError> {
+    pub(super) fn open(
+        wire: Wire,
+        destination: &Destination,
+        name: &Name,
+        hello: Hello,
+    ) -> Result<RtmpLink, LinkError> {
         let PushPath::Rtmp { app, key } = &destination.url.path else {
             return Err(LinkError::NotSpoken { host: name.host.clone() });
         };
@@ -48,7 +53,11 @@ impl RtmpLink {
             app: app.reveal().to_owned(),
             key: key.reveal().to_owned(),
         };
-        let session = Publisher::new(target).map_err(|cause| broken_session(name, cause))?;
+        let mut session = Publisher::new(target).map_err(|cause| broken_session(name, cause))?;
+        session.log_in(hello.login);
+        if hello.offers_h265 {
+            session.offer_h265();
+        }
         Ok(RtmpLink { wire, session, name: name.clone() })
     }
 
@@ -83,6 +92,10 @@ impl RtmpLink {
             Stage::CreateStream | Stage::Publish => Some(Phase::Publish),
             Stage::Live | Stage::Finished => None,
         }
+    }
+
+    pub(super) fn may_lack_h265(&self) -> bool {
+        self.session.may_lack_h265()
     }
 
     pub(super) fn has_room(&self) -> bool {
