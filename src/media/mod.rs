@@ -9,3 +9,4 @@ pub mod packet;
 pub mod rtmp;
 pub mod timecode;
 pub mod timeline;
+pub mod ts;

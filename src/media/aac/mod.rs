@@ -30,6 +30,9 @@ pub enum AacError {
     /// Channels told by a program config element, or none.
     #[error("this arrangement of AAC channels is not supported")]
     Channels,
+    /// A frame longer than the 13 bits that ADTS has for its length.
+    #[error("an AAC frame is too long for ADTS")]
+    TooLong,
     /// Several raw data blocks in one ADTS frame: nothing real does that, and FLV cannot carry it.
     #[error("ADTS frames with several data blocks are not supported")]
     Blocks,
@@ -151,6 +154,53 @@ pub fn parse_adts(stream: &[u8]) -> Result<AdtsHeader, AacError> {
     Ok(AdtsHeader { config, header_bytes, frame_bytes })
 }
 
+/// Frames raw AAC as ADTS, for containers that want it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdtsWriter {
+    /// The header's bytes 2 and 3, but for the length's two upper bits.
+    fixed: [u8; 2],
+}
+
+impl AdtsWriter {
+    /// Bytes of a header.
+    pub const HEADER_BYTES: usize = 7;
+
+    /// For the frames that an `AudioSpecificConfig` speaks of. HE-AAC goes out as what its core is; decoders find
+    /// the rest in the frames.
+    ///
+    /// # Errors
+    /// [`AacError`]; [`AacError::Invalid`] for an object type or a rate that ADTS has no number for.
+    pub fn of(record: &[u8]) -> Result<AdtsWriter, AacError> {
+        let mut bits = Bits { bytes: record, at: 0 };
+        let object = match bits.object_type()? {
+            OBJECT_SBR | OBJECT_PS => OBJECT_LC,
+            object @ 1..=4 => object,
+            _ => return Err(AacError::Invalid),
+        };
+        let rate = bits.sample_rate()?;
+        let rate = RATES.iter().position(|known| *known == rate).ok_or(AacError::Invalid)? as u8;
+        let channels = match bits.take(4)? {
+            channels @ 1..=7 => channels as u8,
+            _ => return Err(AacError::Channels),
+        };
+        Ok(AdtsWriter { fixed: [(object - 1) << 6 | rate << 2 | channels >> 2, channels << 6] })
+    }
+
+    /// The header of a frame of `raw_bytes`.
+    ///
+    /// # Errors
+    /// [`AacError::TooLong`].
+    pub fn header(&self, raw_bytes: usize) -> Result<[u8; 7], AacError> {
+        let length = raw_bytes + Self::HEADER_BYTES;
+        if length > 0x1FFF {
+            return Err(AacError::TooLong);
+        }
+        let [b2, b3] = self.fixed;
+        // MPEG-4, no checksum; a buffer fullness of all ones: the rate varies.
+        Ok([0xFF, 0xF1, b2, b3 | (length >> 11) as u8, (length >> 3) as u8, (length << 5) as u8 | 0x1F, 0xFC])
+    }
+}
+
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -189,6 +239,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_frame_framed_as_adts_says_what_its_record_says() {
+        let header = AdtsWriter::of(&[0x11, 0x90]).and_then(|adts| adts.header(371)).unwrap();
+        let read = parse_adts(&header).unwrap();
+        assert_eq!((read.config, read.header_bytes, read.frame_bytes), (STEREO_48K, 7, 378));
+        // Explicitly signalled HE-AAC at 44.1 kHz, whose core runs at half of that.
+        let core = AdtsWriter::of(&[0x2B, 0x92, 0x08, 0x00]).and_then(|adts| adts.header(10)).unwrap();
+        assert_eq!(parse_adts(&core).unwrap().config.sample_rate, 22_050);
+        assert_eq!(AdtsWriter::of(&[0x11, 0x90]).unwrap().header(8_185), Err(AacError::TooLong));
+        assert_eq!(AdtsWriter::of(&[0x11]), Err(AacError::Truncated));
+    }
 
     const STEREO_48K: AudioSpecificConfig =
         AudioSpecificConfig { object_type: OBJECT_LC, sample_rate: 48_000, channels: 2 };
