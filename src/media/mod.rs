@@ -7,6 +7,7 @@ pub mod frame;
 pub mod h26x;
 pub mod packet;
 pub mod rtmp;
+pub mod srt;
 pub mod timecode;
 pub mod timeline;
 pub mod ts;

@@ -1,0 +1,374 @@
+//! What waits to be sent, what is under way, and what must be sent again (§4.8 and §5.1).
+//!
+//! Packets are counted from 0 in 64 bits here; only on the wire do their numbers have 31 bits and begin anywhere.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::crypto::Keys;
+use super::handshake::{Accepted, FLIGHT_MAX};
+use super::packet::{self, Ack, DataHeader, SEQ_MASK, kind};
+
+/// Payload bytes that may wait here, by one tag more at most. What waits here can no longer be sent by another line.
+const WAITING_BYTES_FULL: u64 = 16 << 10;
+
+/// What libsrt says of the round trip before it has measured it.
+const UNMEASURED: (u32, u32) = (100_000, 50_000);
+
+/// A far end without room is sent this many packets all the same: it says nothing by itself when it has room again.
+const ROOM_MIN: u32 = 2;
+
+/// The pace before the stream's need is known, and the lowest: bits per second.
+const PACE_UNKNOWN: u64 = 8_000_000;
+const PACE_MIN: u64 = 500_000;
+
+/// A sender that was held up makes up for this much: a timer of 1 ms that comes late, and a small picture at once.
+const BURST_MICROS: u64 = 8_000;
+
+/// What waits is out within this part of the far end's latency: the rest is for repeats.
+const LATENCY_FOR_PACING: u64 = 4;
+
+/// Bytes of IP, UDP and SRT headers that the line carries with each payload.
+const OVERHEAD_BYTES: u64 = 44;
+
+/// A far end that says nothing is asked again within this time, however long it has been silent.
+const PROBE_EVERY_MAX_MICROS: u64 = 250_000;
+
+/// What a connection has carried. Bytes are payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Bytes taken.
+    pub taken_bytes: u64,
+    /// Bytes that the far end acknowledged.
+    pub acked_bytes: u64,
+    /// Bytes that wait for their first sending.
+    pub waiting_bytes: u64,
+    /// Smoothed round trip; zero where nothing was measured.
+    pub rtt: Duration,
+    /// Packets that arrived, in order or not, as far as is known.
+    pub arrived_packets: u64,
+    /// Packets sent, repeats included.
+    pub sent_packets: u64,
+    /// Packets sent again.
+    pub repeated_packets: u64,
+    /// Packets whose last repeat can hardly have been in time: the far end may have gone on without them.
+    pub late_packets: u64,
+}
+
+/// A packet that was sent and not acknowledged.
+struct Sent {
+    payload: Vec<u8>,
+    key: u8,
+    born_micros: u64,
+    last_micros: u64,
+    repeats: u32,
+    /// The far end said that it lacks it.
+    missing: bool,
+}
+
+/// The sending half of a connection.
+pub(super) struct Sender {
+    to: u32,
+    first_seq: u32,
+    latency_micros: u64,
+    window: usize,
+    keys: Option<Keys>,
+    waiting: VecDeque<(u64, Vec<u8>)>,
+    flight: VecDeque<Sent>,
+    /// The number of the first packet in flight: all before are acknowledged.
+    acked: u64,
+    /// Packets before this one may be sent, the far end has room for them.
+    limit: u64,
+    /// The packet after the last one that is known to have arrived.
+    arrived_upto: u64,
+    /// To be sent again, oldest first.
+    again: BTreeSet<u64>,
+    rtt_micros: u64,
+    rtt_var_micros: u64,
+    /// When the far end last had news of packets, or was first owed some.
+    news_micros: u64,
+    /// Repeats sent since then because nothing was heard.
+    probes: u32,
+    probed_micros: u64,
+    pace_bps: u64,
+    /// What a large picture needs to be out in time; 0 once little waits.
+    hurry_bps: u64,
+    next_send_micros: u64,
+    figures: Figures,
+}
+
+impl Sender {
+    pub(super) fn new(
+        now: u64,
+        first_seq: u32,
+        accepted: Accepted,
+        latency_millis: u16,
+        rtt_micros: u64,
+        keys: Option<Keys>,
+    ) -> Sender {
+        Sender {
+            to: accepted.socket,
+            first_seq,
+            latency_micros: u64::from(latency_millis.max(accepted.latency_millis)) * 1_000,
+            window: accepted.window,
+            keys,
+            waiting: VecDeque::new(),
+            flight: VecDeque::new(),
+            acked: 0,
+            limit: accepted.window as u64,
+            arrived_upto: 0,
+            again: BTreeSet::new(),
+            rtt_micros,
+            rtt_var_micros: rtt_micros / 2,
+            news_micros: now,
+            probes: 0,
+            probed_micros: now,
+            pace_bps: PACE_UNKNOWN,
+            hurry_bps: 0,
+            next_send_micros: 0,
+            figures: Figures::default(),
+        }
+    }
+
+    pub(super) fn to(&self) -> u32 {
+        self.to
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_micros)
+    }
+
+    pub(super) fn keys_mut(&mut self) -> Option<&mut Keys> {
+        self.keys.as_mut()
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        Figures { rtt: Duration::from_micros(self.rtt_micros), ..self.figures }
+    }
+
+    /// Nothing waits and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.flight.is_empty()
+    }
+
+    /// How fast to send at most, headers and repeats included. A picture that would take too long by that goes
+    /// faster.
+    pub(super) fn set_pace(&mut self, bits_per_second: u64) {
+        self.pace_bps = bits_per_second.max(PACE_MIN);
+    }
+
+    /// Whether another tag may be put: what waits is little, and the far end is not silent.
+    pub(super) fn has_room(&self, now: u64) -> bool {
+        self.figures.waiting_bytes < WAITING_BYTES_FULL
+            && !self.is_silent(now)
+            && self.flight.len() < FLIGHT_MAX / 2
+    }
+
+    /// Whether what waits does so because the far end is silent, or has no room.
+    pub(super) fn is_held_up(&self, now: u64) -> bool {
+        !self.may_send() || self.is_silent(now)
+    }
+
+    pub(super) fn put(&mut self, now: u64, payload: &[u8]) {
+        if self.is_idle() {
+            self.news_micros = now;
+        }
+        self.figures.taken_bytes += payload.len() as u64;
+        self.figures.waiting_bytes += payload.len() as u64;
+        self.waiting.push_back((now, payload.to_vec()));
+        let span = (self.latency_micros / LATENCY_FOR_PACING).max(1_000);
+        self.hurry_bps = self.hurry_bps.max(self.figures.waiting_bytes * 8_000_000 / span);
+    }
+
+    pub(super) fn on_ack(&mut self, now: u64, ack: Ack) {
+        let Some(upto) = self.place(ack.upto).filter(|upto| *upto >= self.acked && *upto <= self.next())
+        else {
+            return;
+        };
+        if let Some((rtt, var, room)) = ack.line {
+            if (rtt, var) != UNMEASURED {
+                (self.rtt_micros, self.rtt_var_micros) = (u64::from(rtt), u64::from(var));
+            }
+            self.limit = self.limit.max(upto + u64::from(room.max(ROOM_MIN)).min(self.window as u64));
+        }
+        if upto == self.acked {
+            return;
+        }
+        for _ in self.acked..upto {
+            let Some(done) = self.flight.pop_front() else { break };
+            self.figures.acked_bytes += done.payload.len() as u64;
+            let in_time = done.last_micros + self.rtt_micros / 2 <= done.born_micros + self.latency_micros;
+            self.figures.late_packets += u64::from(done.repeats > 0 && !in_time);
+        }
+        self.acked = upto;
+        self.again = self.again.split_off(&upto);
+        self.heard(now, upto);
+    }
+
+    pub(super) fn on_nak(&mut self, now: u64, body: &[u8]) {
+        let mut work = self.flight.len();
+        let patience = self.rtt_micros + self.rtt_var_micros;
+        let mut arrived_upto = self.arrived_upto;
+        for (first, last) in packet::losses(body) {
+            let (Some(first), Some(last)) = (self.place(first), self.place(last)) else { continue };
+            if first > last || last >= self.next() {
+                continue;
+            }
+            for number in first.max(self.acked)..=last {
+                // A list that names more than is under way names some of it twice.
+                let Some(left) = work.checked_sub(1) else { break };
+                work = left;
+                let Some(sent) = self.flight.get_mut((number - self.acked) as usize) else { break };
+                sent.missing = true;
+                // The far end repeats itself until a repeat arrives: one that is under way is given its time.
+                if sent.repeats == 0 || now >= sent.last_micros + patience {
+                    self.again.insert(number);
+                }
+            }
+            // What comes behind a gap has arrived, or nobody would know of the gap.
+            arrived_upto = arrived_upto.max((last + 2).min(self.next()));
+        }
+        if arrived_upto > self.arrived_upto {
+            self.heard(now, arrived_upto);
+        }
+    }
+
+    /// The next datagram, if one is due.
+    pub(super) fn transmit(&mut self, now: u64) -> Option<Vec<u8>> {
+        self.probe_if_due(now);
+        if now < self.next_send_micros {
+            return None;
+        }
+        while let Some(number) = self.again.pop_first() {
+            let header = self.header(number);
+            let Some(sent) = number.checked_sub(self.acked).and_then(|at| self.flight.get_mut(at as usize))
+            else {
+                continue;
+            };
+            (sent.last_micros, sent.repeats) = (now, sent.repeats + 1);
+            let header = DataHeader { key: sent.key, again: true, born_micros: sent.born_micros, ..header };
+            let out = packet::data(header, &sent.payload);
+            self.figures.repeated_packets += 1;
+            self.sent(now, out.len());
+            return Some(out);
+        }
+        let number = self.next();
+        if !self.may_send() {
+            return None;
+        }
+        let (born_micros, mut payload) = self.waiting.pop_front()?;
+        self.figures.waiting_bytes -= payload.len() as u64;
+        let header = self.header(number);
+        let key = self.keys.as_mut().map_or(0, |keys| keys.encrypt(header.seq, &mut payload));
+        let out = packet::data(DataHeader { key, born_micros, ..header }, &payload);
+        if self.flight.is_empty() {
+            // Only now is the far end owed anything.
+            (self.news_micros, self.probes) = (now, 0);
+        }
+        self.flight.push_back(Sent {
+            payload,
+            key,
+            born_micros,
+            last_micros: now,
+            repeats: 0,
+            missing: false,
+        });
+        self.sent(now, out.len());
+        Some(out)
+    }
+
+    /// When [`Sender::transmit`] may have something, if nothing is heard before.
+    pub(super) fn wake_at(&self) -> Option<u64> {
+        let may_send = self.next() < self.limit && self.flight.len() < self.window;
+        let send = (!self.again.is_empty() || (may_send && !self.waiting.is_empty()))
+            .then_some(self.next_send_micros);
+        let probe = self.probe_at();
+        let keys = self.keys.as_ref().and_then(Keys::wake_at);
+        [send, probe, keys].into_iter().flatten().min()
+    }
+
+    /// Whether the far end has room for one more.
+    fn may_send(&self) -> bool {
+        self.next() < self.limit && self.flight.len() < self.window
+    }
+
+    fn next(&self) -> u64 {
+        self.acked + self.flight.len() as u64
+    }
+
+    /// The place of a number from the wire, the nearest to what is under way.
+    fn place(&self, seq: u32) -> Option<u64> {
+        let here = self.first_seq.wrapping_add(self.acked as u32) & SEQ_MASK;
+        let ahead = seq.wrapping_sub(here) & SEQ_MASK;
+        // The upper half stands for what is behind.
+        let distance = i64::from(ahead) - if ahead > SEQ_MASK / 2 { 1 << 31 } else { 0 };
+        self.acked.checked_add_signed(distance)
+    }
+
+    fn header(&self, number: u64) -> DataHeader {
+        DataHeader {
+            seq: self.first_seq.wrapping_add(number as u32) & SEQ_MASK,
+            // From 1 on; 0 means none.
+            message: (number % 0x03FF_FFFF) as u32 + 1,
+            key: 0,
+            again: false,
+            born_micros: 0,
+            to: self.to,
+        }
+    }
+
+    /// The far end let know of packets before `upto` that it has.
+    fn heard(&mut self, now: u64, upto: u64) {
+        (self.news_micros, self.probes) = (now, 0);
+        self.arrived_upto = self.arrived_upto.max(upto);
+        let known = (self.arrived_upto - self.acked) as usize;
+        let missing = self.flight.iter().take(known).filter(|sent| sent.missing).count() as u64;
+        // One that was missing and came is not known of before all is acknowledged up to it: never less than before.
+        self.figures.arrived_packets = self.figures.arrived_packets.max(self.arrived_upto - missing);
+    }
+
+    fn sent(&mut self, now: u64, bytes: usize) {
+        self.figures.sent_packets += 1;
+        if self.figures.waiting_bytes < WAITING_BYTES_FULL {
+            self.hurry_bps = 0;
+        }
+        let pace = self.pace_bps.max(self.hurry_bps);
+        let cost = (bytes as u64 + OVERHEAD_BYTES) * 8_000_000 / pace;
+        self.next_send_micros = self.next_send_micros.max(now.saturating_sub(BURST_MICROS)) + cost;
+    }
+
+    /// How long the far end may need for an answer, its own repeats of a lost one included.
+    fn answer_micros(&self) -> u64 {
+        2 * (self.rtt_micros + 4 * self.rtt_var_micros).min(2_000_000) + 40_000
+    }
+
+    fn is_silent(&self, now: u64) -> bool {
+        !self.flight.is_empty() && now >= self.news_micros + self.answer_micros()
+    }
+
+    fn probe_at(&self) -> Option<u64> {
+        if self.flight.is_empty() {
+            return None;
+        }
+        let first = self.news_micros + self.answer_micros();
+        let again =
+            self.probed_micros + self.answer_micros().min(PROBE_EVERY_MAX_MICROS.max(self.rtt_micros));
+        Some(if self.probes == 0 { first } else { again })
+    }
+
+    /// Silence: the first and the last packet under way go out again. The first is what the far end waits for, and by
+    /// the last it sees all that it lacks. To repeat everything would only fill a line that is narrow or gone.
+    fn probe_if_due(&mut self, now: u64) {
+        if self.probe_at().is_none_or(|at| now < at) {
+            return;
+        }
+        (self.probes, self.probed_micros) = (self.probes.saturating_add(1), now);
+        self.again.insert(self.acked);
+        self.again.insert(self.next() - 1);
+    }
+
+    /// A shutdown, to be sent once.
+    pub(super) fn shutdown(&self, now: u64) -> Vec<u8> {
+        packet::control(kind::SHUTDOWN, 0, 0, now, self.to, &[])
+    }
+}
