@@ -41,7 +41,7 @@ pub(super) enum LinkError {
         #[source]
         cause: io::Error,
     },
-    #[error("{host} did not {} within {} s", step_words(*step), limit.as_secs())]
+    #[error("{host} did not {} within {} s{}", step_words(*step), limit.as_secs(), step_hint(*step))]
     TimedOut { host: String, step: Step, limit: Duration },
     #[error("{host}: {}", refusal(cause, field))]
     Session {
@@ -50,7 +50,7 @@ pub(super) enum LinkError {
         #[source]
         cause: SessionError,
     },
-    #[error("{host} closed the connection {}", closed_words(*phase, field))]
+    #[error("{host} closed the connection {}", closed_words(*phase, field, host))]
     Closed { host: String, field: &'static str, phase: Phase },
     #[error("the line to {host} broke")]
     Broken {
@@ -173,6 +173,14 @@ fn step_words(step: Step) -> &'static str {
     }
 }
 
+fn step_hint(step: Step) -> &'static str {
+    match step {
+        // A server of plain RTMP waits for the rest of what it takes for its own handshake.
+        Step::Tls => "; check the port, and write rtmp:// if it takes plain RTMP",
+        _ => "",
+    }
+}
+
 fn known_code(code: &str) -> Option<String> {
     let is_known = code.starts_with("Net") && code.chars().all(|c| c.is_ascii_alphabetic() || c == '.');
     is_known.then(|| code.to_owned())
@@ -192,8 +200,11 @@ fn refusal(cause: &SessionError, field: &str) -> String {
     format!("{cause}{hint}")
 }
 
-fn closed_words(phase: Phase, field: &str) -> String {
+fn closed_words(phase: Phase, field: &str, host: &str) -> String {
     match phase {
+        Phase::Handshake if host.starts_with("rtmp:") => {
+            format!("during the handshake; check host and port in `{field}`, and whether it wants rtmps://")
+        }
         Phase::Handshake => format!("during the handshake; check host and port in `{field}`"),
         // What nginx-rtmp does about an application that it does not have.
         Phase::Connect => {
