@@ -163,7 +163,7 @@ pub struct Output {
     pub failback: Duration,
     /// `adaptive`: whether the encoder's bitrate follows what the line carries.
     pub adaptive: bool,
-    /// `bitrate_min`: what the encoder is never taken below for this output's sake; default: a quarter of the
+    /// `bitrate_min`: what the encoder is never taken below for this output's sake; default: an eighth of the
     /// stream's bitrate, at least 250 kbit/s.
     pub bitrate_min: Option<BitrateBps>,
     /// `bitrate_max`: what this output's line is never given more than; default: the stream's bitrate.

@@ -31,6 +31,9 @@ pub type Actions = heapless::Vec<Action, 3>;
 /// A change upwards smaller than this part is not worth an encoder's trouble; downwards, half of it is.
 const STEP_MIN: f64 = 0.04;
 
+/// How long a line must look unable to carry the floor, or able again, before somebody is told.
+const BELOW_FOR: Duration = Duration::from_millis(2_500);
+
 /// Changes upwards come no more often than this.
 const UP_EVERY: Duration = Duration::from_millis(500);
 
@@ -108,6 +111,25 @@ struct Output {
     bounds: Bounds,
     pace: Pace,
     below: bool,
+    /// Since when it looks otherwise than was told.
+    otherwise_since: Option<Instant>,
+}
+
+impl Output {
+    /// What is to be told of its line being below the floor, if it has looked so for long enough: a queue that
+    /// drains dips below for a moment.
+    fn judge(&mut self, now: Instant, below: bool) -> Option<bool> {
+        if below == self.below {
+            self.otherwise_since = None;
+            return None;
+        }
+        let since = *self.otherwise_since.get_or_insert(now);
+        if now < since + BELOW_FOR {
+            return None;
+        }
+        (self.below, self.otherwise_since) = (below, None);
+        Some(below)
+    }
 }
 
 /// The bitrate of one encoder.
@@ -149,8 +171,7 @@ impl Bitrate {
                 if let Some(one) = self.outputs.iter_mut().find(|one| one.id == output) {
                     one.pace.read(now, &reading, (encoded + beside) as f64, catching_up);
                     let below = one.pace.rate() < (one.bounds.floor.0 + beside) as f64;
-                    if below != one.below {
-                        one.below = below;
+                    if let Some(below) = one.judge(now, below) {
                         let fits = out.push(Action::Below { output, below }).is_ok();
                         debug_assert!(fits, "one a reading");
                     }
@@ -196,7 +217,7 @@ impl Bitrate {
         }
         let pace = Pace::new(now, most);
         // One more than fits is not heard.
-        let _ = self.outputs.push(Output { id, bounds, pace, below: false });
+        let _ = self.outputs.push(Output { id, bounds, pace, below: false, otherwise_since: None });
     }
 
     /// The weakest line decides, within its own bounds.

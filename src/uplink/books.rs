@@ -188,7 +188,7 @@ impl Books {
     /// The line cannot carry the least bitrate, or can again.
     pub(super) fn below_floor(&mut self, below: bool) {
         if below {
-            warn!("the line cannot carry even the least bitrate: pictures are left out");
+            warn!("the line cannot carry even the least bitrate: what does not fit is left out");
         } else {
             info!("the line carries the least bitrate again");
         }

@@ -21,7 +21,7 @@ pub(super) type SetBitrate = dyn Fn(&str, BitrateBps) + Send + Sync;
 const FLOOR_MIN: BitrateBps = BitrateBps(250_000);
 
 /// The least part of a stream's bitrate that its encoder is taken down to, where nothing else is said.
-const FLOOR_SHARE: u64 = 4;
+const FLOOR_SHARE: u64 = 8;
 
 /// Message headers and acknowledgements: 77 tags a second, some 24 bytes each.
 const FRAMING_BPS: u64 = 15_000;

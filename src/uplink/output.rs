@@ -20,7 +20,7 @@ use crate::hub::{Channel, ChannelStats, Reader, Start};
 use crate::media::packet::Layout;
 
 use super::books::Books;
-use super::failover::{Action, Dial, Event, Failover, LineEvent, LineId, Mode, Settings};
+use super::failover::{Action, Actions, Dial, Event, Failover, LineEvent, LineId, Mode, Settings};
 use super::governor::Voice;
 use super::inflight::Seq;
 use super::line::{Line, News};
@@ -260,10 +260,12 @@ impl Life {
                 if what == LineEvent::Published {
                     self.books.published(line);
                 }
-                acted |= self.tell(now, Event::Line { line, dial, what });
+                let actions = self.core.handle(now, Event::Line { line, dial, what });
+                // Before what follows from it, so that the log tells the cause first.
                 if let Some(failure) = self.lines[line.index()].take_failure() {
                     self.books.failed(now, line, &failure, self.core.state(line));
                 }
+                acted |= self.obey_all(now, actions);
             }
         }
         acted
@@ -272,6 +274,10 @@ impl Life {
     /// Tells the core, and does what it says; whether there was anything to do.
     fn tell(&mut self, now: Instant, event: Event) -> bool {
         let actions = self.core.handle(now, event);
+        self.obey_all(now, actions)
+    }
+
+    fn obey_all(&mut self, now: Instant, actions: Actions) -> bool {
         let acts = !actions.is_empty();
         for action in actions {
             self.obey(now, action);

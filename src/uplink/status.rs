@@ -237,8 +237,9 @@ impl OutputStatus {
             }
         }
         if self.below_floor {
-            let words =
-                format!("{name}: the line cannot carry even the least bitrate; pictures are left out");
+            let words = format!(
+                "{name}: the line cannot carry even the least bitrate; what does not fit is left out"
+            );
             alerts.push(("uplink-below-floor", words));
         }
         alerts

@@ -31,6 +31,9 @@ const OVERRUN_AT_FIRST: Duration = Duration::from_millis(1_200);
 /// A line this full of the time, all of the last moments, is the bottleneck.
 const FULL: f64 = 0.9;
 
+/// As much of what is sent as must arrive for it to count as gone through: keyframes come in bursts.
+const THROUGH: f64 = 0.9;
+
 /// Less than the sound alone needs is asked of no line: what it cannot carry is left out there.
 const RATE_MIN: f64 = 64_000.0;
 
@@ -57,6 +60,9 @@ const PROVE_NARROW: Duration = Duration::from_millis(2_200);
 
 /// Rates this far above what once overran the line say that it has become wider.
 const WIDER: f64 = 1.15;
+
+/// A line that was busy for this part of the last moments shows what it carries.
+const WIDER_SHARE: f64 = 0.6;
 
 /// A line busier than this is not asked for more.
 const SHARE_MAX: f64 = 0.75;
@@ -132,6 +138,10 @@ impl Pace {
         debug_assert!(fits, "one was taken out");
 
         let carried = reading.busy.carried.0 as f64;
+        if reading.busy.share >= WIDER_SHARE && self.capacity.is_some_and(|known| carried > known * WIDER) {
+            // It drains far faster than it could: there is no need to find that out step by step.
+            (self.capacity, self.wait, self.may_probe_at) = (Some(carried), WAIT_FIRST, now);
+        }
         let full = reading.busy.share >= FULL;
         let short = carried < sent * 0.97;
         // Once the line carries more than is sent, its queue drains, however long that takes to be seen.
@@ -195,6 +205,17 @@ impl Pace {
 
     /// A step up, if the last one has proved itself.
     fn step_up(&mut self, now: Instant, reading: &Reading, sent: f64) {
+        // What goes through without a queue is proof, whoever asked for it: an encoder that may go no lower, say.
+        let through = now >= self.stepped_at.max(self.queued_at) + PROVE_NARROW
+            && reading.acked.0 as f64 >= sent * THROUGH;
+        if through && self.rate < sent.min(self.most) {
+            self.rate = sent.min(self.most);
+            self.stepped_at = now;
+            // More than the line could carry has gone through: it can carry more.
+            if self.capacity.is_some_and(|known| known < sent * 1.05) {
+                (self.capacity, self.wait) = (None, WAIT_FIRST);
+            }
+        }
         if self.capacity.is_some_and(|known| self.rate > known * WIDER) {
             (self.capacity, self.wait) = (None, WAIT_FIRST);
         }

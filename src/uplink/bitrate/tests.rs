@@ -156,10 +156,20 @@ fn of_outputs_that_share_an_encoder_the_weakest_line_decides() {
 }
 
 #[test]
+fn a_line_that_was_below_the_floor_is_used_again_soon_after_it_widens() {
+    let mut line = Narrow::new(6, Path::steady(), 4 * MEGA, Some(MEGA));
+    line.run_at(MEGA, secs(20));
+    let stretch = line.run_at(6 * MEGA, secs(30)).to_vec();
+    let after = settled(&stretch, 4 * MEGA, ms(600)).expect("it comes to what is wanted");
+    println!("from 1 Mbit/s under a floor of as much to 6 Mbit/s: settled after {after:?}");
+    assert!(after < secs(18), "{after:?}");
+}
+
+#[test]
 fn a_line_below_its_own_floor_pulls_no_other_output_with_it() {
     let (mut core, mut at) = shared();
     let mut told = Vec::new();
-    for step in 0..20 {
+    for step in 0..100 {
         at += ms(50);
         let reading = reading(ms(300 + step * 50), 1.0, MEGA);
         told.extend(core.handle(at, Event::Read { output: OutputId(1), reading, catching_up: false }));
