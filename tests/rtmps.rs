@@ -6,11 +6,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rcgen::date_time_ymd;
+use support::judge::Source;
+use support::net::{Net, Place, Shape};
 use support::nginx_rtmp::NginxRtmp;
 use support::tls_front::{Authority, Identity, TlsFront};
 use support::{Footlight, assert_decodes, assert_monotonic, ffprobe, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const MS: Duration = Duration::from_millis(1);
 
 /// A small stream, and an output for each of `primaries`: a name, and what stands behind `primary = `.
 fn config(primaries: &[(&str, String)]) -> String {
@@ -125,4 +128,43 @@ fn who_is_not_trusted_is_told_of_in_words_and_put_right_by_a_reload() {
     for (name, _) in &outputs {
         assert!(!footlight.logs().contains(&format!("k-{name}")), "a key stands in the log");
     }
+}
+
+/// A destination behind TLS at the far end of a line, the certificate named by its fingerprint.
+fn behind(line: Place) -> (NginxRtmp, TlsFront, String) {
+    let identity = Identity::self_signed("cloud.example");
+    let nginx = NginxRtmp::start_in(line);
+    let front = TlsFront::start_in(&identity, nginx.place());
+    let (address, fingerprint) = (&nginx.place().address, identity.fingerprint());
+    let url = format!("rtmps://{address}:1936/live/k3y");
+    let destination = format!("{{ url = \"{url}\", certificate_sha256 = \"{fingerprint}\" }}");
+    (nginx, front, destination)
+}
+
+#[test]
+fn a_line_behind_tls_that_falls_silent_loses_no_frame() {
+    let mut net = Net::new();
+    let (wired, wire) = net.line("wire", Shape::default().rtt(MS * 50));
+    let (mobile, _air) = net.line("air", Shape::default().rtt(MS * 80));
+    let (one, _first_front, primary) = behind(wired);
+    let (two, _second_front, standby) = behind(mobile);
+    let text = config(&[("cloud", format!("{primary}\nstandby = [{standby}]"))]);
+    let mut footlight = Footlight::start(&text);
+    let source = Source::watch(footlight.http(), "main");
+    one.wait_for_recording(DEADLINE, 0, 200_000);
+    wire.fall_silent();
+    let again = two.wait_for_recording(DEADLINE, 0, 300_000);
+    assert!(footlight.terminate(Duration::from_secs(5)).success());
+    wait_until(DEADLINE, "the standby hears the good-bye", || two.log().contains("deleteStream"));
+
+    let truth = source.truth();
+    let mut recordings = one.recordings();
+    recordings.push(again);
+    let verdict = truth.judge(&recordings);
+    let (first, last) = verdict.span.unwrap();
+    println!("{} pictures and sounds, {} of them twice", last - first + 1, verdict.duplicates);
+    assert!(verdict.missing.is_empty(), "{}", truth.tell(&verdict.missing));
+    assert_eq!((verdict.strangers, verdict.moved.len(), verdict.runs_back.len()), (0, 0, 0), "{verdict:?}");
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(truth.decode_joined(&verdict, &folder.path().join("joined.flv")).complaints.trim(), "");
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use footlight::base::clock;
 use support::machine::static_binary;
+use support::nginx_rtmp::NginxRtmp;
+use support::tls_front::{Identity, TlsFront};
 use support::{
     Builder, Footlight, Viewer, assert_decodes, assert_monotonic, ffprobe, output_within, require, wait_until,
 };
@@ -78,6 +80,38 @@ fn it_streams_in_an_empty_root_and_finds_localhost() {
     let page = footlight.get("/watch/main");
     assert_eq!(page.status, 200);
     assert!(page.text().contains("<script"), "the page is carried in the binary");
+}
+
+#[test]
+#[ignore = "needs the static binary: make test-machine"]
+fn in_an_empty_root_it_trusts_the_authorities_built_in_and_nobody_else() {
+    let nginx = NginxRtmp::start();
+    let identity = Identity::self_signed("localhost");
+    let front = TlsFront::start(&identity, nginx.port());
+    let outputs = [
+        ("stranger", format!("\"{}\"", front.url("k3y"))),
+        (
+            "pinned",
+            format!(
+                "{{ url = \"{}\", certificate_sha256 = \"{}\" }}",
+                front.url("k3y"),
+                identity.fingerprint()
+            ),
+        ),
+    ];
+    let text: String = (outputs.iter())
+        .map(|(name, primary)| {
+            format!("\n[[output]]\nname = \"{name}\"\nstream = \"main\"\nprimary = {primary}\n")
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    let footlight = in_an_empty_root(&format!(
+        "[[stream]]\nname = \"main\"\nvideo = \"pattern\"\nsize = \"320x180\"\n{text}"
+    ))
+    .start();
+    footlight.wait_for_log(Duration::from_secs(20), "those built in are trusted");
+    footlight.wait_for_log(Duration::from_secs(20), "nobody this box trusts");
+    nginx.wait_for_recording(Duration::from_secs(20), 0, 100_000);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use super::net::Place;
 use super::{tool, wait};
 
 const INSTALL: &str = "apt-get install nginx-light libnginx-mod-stream";
@@ -27,7 +28,7 @@ pub struct Identity {
     der: Vec<u8>,
 }
 
-/// A running front on a port of 127.0.0.1. Killed when dropped.
+/// A running front. Killed when dropped.
 pub struct TlsFront {
     child: Child,
     port: u16,
@@ -87,43 +88,17 @@ impl TlsFront {
     /// Stands before port `behind` of 127.0.0.1.
     #[track_caller]
     pub fn start(identity: &Identity, behind: u16) -> TlsFront {
-        let nginx = tool::require("nginx", INSTALL);
-        assert!(PathBuf::from(MODULE).is_file(), "{MODULE} is missing; bring it by: {INSTALL}");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = tempfile::Builder::new().prefix("footlight-tls-").tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("certificate.pem"), &identity.certificate).unwrap();
-        std::fs::write(at("key.pem"), &identity.key).unwrap();
-        let config = format!(
-            "load_module {MODULE};
-            daemon off;
-            master_process off;
-            pid {pid};
-            error_log {log} info;
-            events {{ worker_connections 64; }}
-            stream {{
-                server {{
-                    listen 127.0.0.1:{port} ssl;
-                    ssl_certificate {certificate};
-                    ssl_certificate_key {key};
-                    ssl_session_cache none;
-                    proxy_pass 127.0.0.1:{behind};
-                }}
-            }}",
-            pid = at("pid").display(),
-            log = at("log").display(),
-            certificate = at("certificate.pem").display(),
-            key = at("key.pem").display(),
-        );
-        std::fs::write(at("nginx.conf"), config).unwrap();
-        let mut command = Command::new(nginx);
-        command.arg("-c").arg(at("nginx.conf")).arg("-p").arg(folder.path());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let front = TlsFront { child, port, folder };
-        wait::until(START, &format!("nginx takes connections\n{}", front.log()), || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        front
+        let (config, folder) = configure(identity, "127.0.0.1", port, behind);
+        TlsFront { child: launch(&config, "127.0.0.1", port), port, folder }
+    }
+
+    /// Stands before the RTMP server at the far end of a line, on port 1936.
+    #[track_caller]
+    pub fn start_in(identity: &Identity, place: &Place) -> TlsFront {
+        let (config, folder) = configure(identity, &place.address, 1936, 1935);
+        let address = place.address.clone();
+        TlsFront { child: place.run(move || launch(&config, &address, 1936)), port: 1936, folder }
     }
 
     /// Its port.
@@ -155,4 +130,46 @@ impl Drop for TlsFront {
             println!("--- nginx before port {}\n{}", self.port, self.log());
         }
     }
+}
+
+#[track_caller]
+fn configure(identity: &Identity, address: &str, port: u16, behind: u16) -> (PathBuf, TempDir) {
+    let folder = tempfile::Builder::new().prefix("footlight-tls-").tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("certificate.pem"), &identity.certificate).unwrap();
+    std::fs::write(at("key.pem"), &identity.key).unwrap();
+    let config = format!(
+        "load_module {MODULE};
+        daemon off;
+        master_process off;
+        pid {pid};
+        error_log {log} info;
+        events {{ worker_connections 64; }}
+        stream {{
+            server {{
+                listen {address}:{port} ssl;
+                ssl_certificate {certificate};
+                ssl_certificate_key {key};
+                ssl_session_cache none;
+                proxy_pass {address}:{behind};
+            }}
+        }}",
+        pid = at("pid").display(),
+        log = at("log").display(),
+        certificate = at("certificate.pem").display(),
+        key = at("key.pem").display(),
+    );
+    std::fs::write(at("nginx.conf"), config).unwrap();
+    (at("nginx.conf"), folder)
+}
+
+#[track_caller]
+fn launch(config: &Path, address: &str, port: u16) -> Child {
+    let nginx = tool::require("nginx", INSTALL);
+    assert!(PathBuf::from(MODULE).is_file(), "{MODULE} is missing; bring it by: {INSTALL}");
+    let mut command = Command::new(nginx);
+    command.arg("-c").arg(config).arg("-p").arg(config.parent().unwrap());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait::until(START, "nginx takes connections", || TcpStream::connect((address, port)).is_ok());
+    child
 }
