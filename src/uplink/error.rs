@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::media::rtmp::{LoginError, Phase, SessionError, Stage};
+use crate::media::srt::SrtError;
 
 use super::failover::{Ending, LineEvent, Phase as Step, Refusal};
 use super::link::Name;
@@ -50,6 +51,13 @@ pub(super) enum LinkError {
         #[source]
         cause: SessionError,
     },
+    #[error("{host}: {cause}{}", srt_hint(*cause, field))]
+    Srt {
+        host: String,
+        field: &'static str,
+        #[source]
+        cause: SrtError,
+    },
     #[error("{host} closed the connection {}", closed_words(*phase, field, host))]
     Closed { host: String, field: &'static str, phase: Phase },
     #[error("the line to {host} broke")]
@@ -82,6 +90,7 @@ pub(super) enum Kind {
     Broken,
     Stalled,
     Frozen,
+    Srt(SrtError),
     Tls(std::mem::Discriminant<TlsError>),
     NoInterface,
     NotSpoken,
@@ -90,6 +99,10 @@ pub(super) enum Kind {
 impl LinkError {
     pub(super) fn tls(name: &Name, cause: TlsError) -> LinkError {
         LinkError::Tls { host: name.host.clone(), cause }
+    }
+
+    pub(super) fn srt(name: &Name, cause: SrtError) -> LinkError {
+        LinkError::Srt { host: name.host.clone(), field: name.field, cause }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -110,6 +123,7 @@ impl LinkError {
             LinkError::Frozen { .. } => Kind::Frozen,
             LinkError::Tls { cause, .. } => Kind::Tls(std::mem::discriminant(cause)),
             LinkError::Login { cause, .. } => Kind::Login(Some(cause.clone())),
+            LinkError::Srt { cause, .. } => Kind::Srt(*cause),
             LinkError::NoInterface { .. } => Kind::NoInterface,
             LinkError::NotSpoken { .. } => Kind::NotSpoken,
         }
@@ -122,10 +136,15 @@ impl LinkError {
                 LineEvent::Refused(Refusal::read(code, description))
             }
             LinkError::Login { .. } => LineEvent::Refused(Refusal::Auth),
-            LinkError::Closed { .. } => LineEvent::Ended(Ending::Closed),
-            LinkError::Broken { cause, .. } if cause.kind() == io::ErrorKind::ConnectionReset => {
-                LineEvent::Ended(Ending::Reset)
+            LinkError::Srt { cause: SrtError::Refused(reason), .. } => LineEvent::Refused(match reason {
+                reason if reason.is_busy() => Refusal::Busy,
+                reason if reason.is_auth() => Refusal::Auth,
+                _ => Refusal::Other,
+            }),
+            LinkError::Closed { .. } | LinkError::Srt { cause: SrtError::Closed, .. } => {
+                LineEvent::Ended(Ending::Closed)
             }
+            LinkError::Broken { cause, .. } if is_reset(cause) => LineEvent::Ended(Ending::Reset),
             _ => LineEvent::Ended(Ending::Error),
         }
     }
@@ -142,6 +161,9 @@ impl LinkError {
             LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
             LinkError::NotSpoken { .. } | LinkError::NoInterface { .. } | LinkError::Login { .. } => true,
             LinkError::Tls { cause, .. } => cause.wants_a_person(),
+            LinkError::Srt { cause, .. } => {
+                !matches!(cause, SrtError::Closed | SrtError::Peer(_) | SrtError::Silent)
+            }
             _ => false,
         }
     }
@@ -151,8 +173,13 @@ impl LinkError {
         use std::error::Error;
         let mut words = self.to_string();
         // The words of these are in the message already.
-        let whole =
-            matches!(self, LinkError::Session { .. } | LinkError::Tls { .. } | LinkError::Login { .. });
+        let whole = matches!(
+            self,
+            LinkError::Session { .. }
+                | LinkError::Tls { .. }
+                | LinkError::Login { .. }
+                | LinkError::Srt { .. }
+        );
         let mut cause = if whole { None } else { self.source() };
         while let Some(error) = cause {
             words.push_str(": ");
@@ -178,6 +205,21 @@ fn step_hint(step: Step) -> &'static str {
         // A server of plain RTMP waits for the rest of what it takes for its own handshake.
         Step::Tls => "; check the port, and write rtmp:// if it takes plain RTMP",
         _ => "",
+    }
+}
+
+/// The far end's kernel knows nothing of the connection: by TCP it says so with a reset, by UDP with a refusal.
+fn is_reset(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
+}
+
+/// Where to look when an SRT listener says no.
+fn srt_hint(cause: SrtError, field: &str) -> String {
+    match cause {
+        SrtError::Refused(reason) if reason.is_secret() => format!("; check `passphrase` of `{field}`"),
+        SrtError::Refused(_) => format!("; check `streamid` in `{field}`, and the far end's own log"),
+        SrtError::Unfit(_) => format!("; check host and port in `{field}`"),
+        _ => String::new(),
     }
 }
 

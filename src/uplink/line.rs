@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use super::error::LinkError;
 use super::failover::{Dial, LineEvent, Phase};
 use super::inflight::Seq;
 use super::lines::Sample;
-use super::link::{Hello, Link, Name};
+use super::link::{Answered, Hello, Link, Name, SrtLink};
 use super::wire::{Tls, Trust, Wire};
 
 /// A name service that is slower than this is not waited for where the last addresses are known: it may be cut off
@@ -36,11 +36,13 @@ const ROUNDS_MAX: usize = 4;
 /// What a line tells in one turn.
 pub(super) type News = Vec<LineEvent>;
 
+type Connecting = Pin<Box<dyn Future<Output = Result<Answered, LinkError>> + Send>>;
+
 enum State {
     Idle,
     Resolving { since: Instant },
-    Connecting(Pin<Box<dyn Future<Output = Result<Wire, LinkError>> + Send>>),
-    Connected(Result<Wire, LinkError>),
+    Connecting(Connecting),
+    Connected(Result<Answered, LinkError>),
     Open(Box<Open>),
 }
 
@@ -225,14 +227,16 @@ impl Line {
             None => tracing::debug!("the name service hangs; going on with the addresses it last gave"),
         }
         let addresses = dial::reachable(&self.known, &self.destination);
-        let (interface, source) = (self.destination.interface.clone(), self.destination.source_address);
-        self.state = State::Connecting(Box::pin(open_wire(
-            addresses,
-            interface,
-            source,
-            self.tls.clone(),
-            self.name.clone(),
-        )));
+        let (destination, name) = (self.destination.clone(), self.name.clone());
+        let connecting: Connecting = match destination.url.scheme {
+            Scheme::Rtmp | Scheme::Rtmps => {
+                Box::pin(open_wire(addresses, destination, self.tls.clone(), name))
+            }
+            Scheme::Srt => Box::pin(async move {
+                Ok(Answered::Srt(Box::new(SrtLink::dial(addresses, destination, name).await?)))
+            }),
+        };
+        self.state = State::Connecting(connecting);
         news.push(LineEvent::Reached(Phase::Tcp));
         Turn { again: true, over: false }
     }
@@ -241,7 +245,7 @@ impl Line {
         &mut self,
         now: Instant,
         channel: &Channel,
-        connected: Result<Wire, LinkError>,
+        connected: Result<Answered, LinkError>,
         news: &mut News,
     ) -> Turn {
         let video = channel.layout().and_then(|layout| layout.video);
@@ -249,7 +253,7 @@ impl Line {
             login: self.login.as_mut().map(Login::begin).unwrap_or_default(),
             offers_h265: video.is_some_and(|video| video.codec == VideoCodec::H265),
         };
-        match connected.and_then(|wire| Link::open(wire, &self.destination, &self.name, hello)) {
+        match connected.and_then(|answered| Link::open(answered, &self.destination, &self.name, hello)) {
             Ok(link) => {
                 let dialing = link.dialing();
                 news.extend(dialing.map(LineEvent::Reached));
@@ -369,21 +373,16 @@ pub(super) struct Sampled {
 /// Reaches the far end, and makes ready for TLS where there is TLS.
 async fn open_wire(
     addresses: Vec<SocketAddr>,
-    interface: Option<String>,
-    source: Option<IpAddr>,
+    destination: Destination,
     tls: Option<Tls>,
     name: Name,
-) -> Result<Wire, LinkError> {
-    let connected = dial::connect(addresses, interface.clone(), source).await;
-    let socket = connected.map_err(|cause| match interface {
-        Some(interface) if cause.raw_os_error() == Some(libc::ENODEV) => {
-            LinkError::NoInterface { host: name.host.clone(), interface }
-        }
-        _ => LinkError::Connect { host: name.host.clone(), cause },
-    })?;
-    let Some(tls) = tls else { return Ok(Wire::plain(socket)) };
+) -> Result<Answered, LinkError> {
+    let (interface, source) = (destination.interface.clone(), destination.source_address);
+    let connected = dial::connect(addresses, interface, source).await;
+    let socket = connected.map_err(|cause| name.unreachable(&destination, cause))?;
+    let Some(tls) = tls else { return Ok(Answered::Wire(Wire::plain(socket))) };
     let session = tls.session().await.map_err(|cause| LinkError::tls(&name, cause))?;
-    Ok(Wire::tls(socket, session))
+    Ok(Answered::Wire(Wire::tls(socket, session)))
 }
 
 impl Open {

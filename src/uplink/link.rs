@@ -3,7 +3,9 @@
 //! Decides nothing: the failover core says who is fed, `cargo.rs` with what.
 
 mod rtmp;
+mod srt;
 
+use std::io;
 use std::task::{Context, Poll};
 
 use crate::base::secret::Secret;
@@ -17,6 +19,8 @@ use super::lines::Sample;
 use super::wire::Wire;
 
 use rtmp::RtmpLink;
+
+pub(super) use srt::SrtLink;
 
 /// Where a destination stands in the configuration, by its line's number.
 const FIELDS: [&str; 8] =
@@ -36,6 +40,17 @@ impl Name {
     pub(super) fn new(at: usize, destination: &Destination) -> Name {
         Name { host: destination.url.to_string(), field: FIELDS.get(at).copied().unwrap_or("standby") }
     }
+
+    /// Why no connection could be begun.
+    pub(super) fn unreachable(&self, destination: &Destination, cause: io::Error) -> LinkError {
+        let host = self.host.clone();
+        match &destination.interface {
+            Some(interface) if cause.raw_os_error() == Some(libc::ENODEV) => {
+                LinkError::NoInterface { host, interface: interface.clone() }
+            }
+            _ => LinkError::Connect { host, cause },
+        }
+    }
 }
 
 /// What a connection begins with, besides what its destination says.
@@ -47,10 +62,20 @@ pub(super) struct Hello {
     pub(super) offers_h265: bool,
 }
 
+/// What dialling came to: somebody answered.
+pub(super) enum Answered {
+    /// By TCP; nothing was said yet.
+    Wire(Wire),
+    /// By SRT.
+    Srt(Box<SrtLink>),
+}
+
 /// A connection, from the moment somebody answered.
 pub(super) enum Link {
     /// RTMP, with or without TLS.
     Rtmp(Box<RtmpLink>),
+    /// SRT.
+    Srt(Box<SrtLink>),
 }
 
 impl Link {
@@ -59,18 +84,23 @@ impl Link {
     /// # Errors
     /// When not even the first word can be made.
     pub(super) fn open(
-        wire: Wire,
+        answered: Answered,
         destination: &Destination,
         name: &Name,
         hello: Hello,
     ) -> Result<Link, LinkError> {
-        Ok(Link::Rtmp(Box::new(RtmpLink::open(wire, destination, name, hello)?)))
+        Ok(match answered {
+            Answered::Wire(wire) => Link::Rtmp(Box::new(RtmpLink::open(wire, destination, name, hello)?)),
+            Answered::Srt(link) => Link::Srt(link),
+        })
     }
 
     /// Whether H.265 goes to a far end that did not say that it takes it.
     pub(super) fn may_lack_h265(&self) -> bool {
         match self {
             Link::Rtmp(link) => link.may_lack_h265(),
+            // The tables say what it is.
+            Link::Srt(_) => false,
         }
     }
 
@@ -78,6 +108,7 @@ impl Link {
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Link::Rtmp(link) => link.poll_ready(cx),
+            Link::Srt(link) => link.poll_ready(cx),
         }
     }
 
@@ -88,6 +119,7 @@ impl Link {
     pub(super) fn drive(&mut self) -> Result<(), LinkError> {
         match self {
             Link::Rtmp(link) => link.drive(),
+            Link::Srt(link) => link.drive(),
         }
     }
 
@@ -95,6 +127,7 @@ impl Link {
     pub(super) fn dialing(&self) -> Option<Phase> {
         match self {
             Link::Rtmp(link) => link.dialing(),
+            Link::Srt(link) => link.dialing(),
         }
     }
 
@@ -102,6 +135,7 @@ impl Link {
     pub(super) fn has_room(&self) -> bool {
         match self {
             Link::Rtmp(link) => link.has_room(),
+            Link::Srt(link) => link.has_room(),
         }
     }
 
@@ -112,6 +146,10 @@ impl Link {
     pub(super) fn put(&mut self, tag: &Tag, at: Ticks) -> Result<(), LinkError> {
         match self {
             Link::Rtmp(link) => link.put(tag, at),
+            Link::Srt(link) => {
+                link.put(tag, at);
+                Ok(())
+            }
         }
     }
 
@@ -122,6 +160,10 @@ impl Link {
     pub(super) fn repeat(&mut self, header: &Tag, at: Ticks) -> Result<(), LinkError> {
         match self {
             Link::Rtmp(link) => link.put(header, at),
+            Link::Srt(link) => {
+                link.repeat();
+                Ok(())
+            }
         }
     }
 
@@ -129,6 +171,7 @@ impl Link {
     pub(super) fn end(&self) -> u64 {
         match self {
             Link::Rtmp(link) => link.end(),
+            Link::Srt(link) => link.end(),
         }
     }
 
@@ -136,16 +179,19 @@ impl Link {
     pub(super) fn acknowledged(&self) -> Option<u32> {
         match self {
             Link::Rtmp(link) => link.acknowledged(),
+            // What is acknowledged was received by its program: a sample says it all.
+            Link::Srt(_) => None,
         }
     }
 
-    /// What the kernel knows of it; the stream's own figures are left at 0.
+    /// What the kernel knows of it, or SRT; the stream's own figures are left at 0.
     ///
     /// # Errors
     /// Of the socket.
-    pub(super) fn sample(&self) -> Result<Sample, LinkError> {
+    pub(super) fn sample(&mut self) -> Result<Sample, LinkError> {
         match self {
             Link::Rtmp(link) => link.sample(),
+            Link::Srt(link) => Ok(link.sample()),
         }
     }
 
@@ -153,6 +199,7 @@ impl Link {
     pub(super) async fn finish(self) {
         match self {
             Link::Rtmp(link) => link.finish().await,
+            Link::Srt(link) => link.finish().await,
         }
     }
 }

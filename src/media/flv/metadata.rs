@@ -30,6 +30,11 @@ pub fn on_metadata(layout: &Layout) -> Vec<u8> {
     script_body("onMetaData", Value::EcmaArray(properties)).expect("short names on one level always fit")
 }
 
+/// Whether a script tag's body is `onMetaData`: the first of a stream's headers.
+pub fn is_metadata(body: &[u8]) -> bool {
+    body.starts_with(b"\x02\x00\x0aonMetaData")
+}
+
 fn describe_video(video: &VideoConfig, properties: &mut Vec<(String, Value)>) {
     let mut number = |name: &str, value: f64| properties.push((name.to_owned(), Value::Number(value)));
     number("width", f64::from(video.size.width));

@@ -14,7 +14,7 @@ mod metadata;
 mod read;
 mod write;
 
-pub use metadata::{on_metadata, script_body};
+pub use metadata::{is_metadata, on_metadata, script_body};
 pub use read::{AudioBody, Item, Parser, VideoBody, parse_audio, parse_video};
 pub use write::{
     audio_header, audio_tag, file_header, rewrite_timestamp, script_tag, video_header, video_tag,

@@ -28,6 +28,9 @@ const REFUSALS_FROM: u32 = 1_000;
 /// What a listener of version 5 says of itself in the place of extension flags.
 const MAGIC: u16 = 0x4A17;
 
+/// What stands alone in the place of a key material response, in whichever byte order: "I have no passphrase".
+const KM_NO_SECRET: u8 = 3;
+
 const HAS_HS: u16 = 1;
 const HAS_KM: u16 = 2;
 const HAS_CONFIG: u16 = 4;
@@ -168,7 +171,10 @@ fn concluded(version: u32, window: u32, socket: u32, extensions: &[u8], keys: Op
     match (keys, key_answer) {
         (None, None) => {}
         (Some(keys), Some(answer)) if *answer == keys.message() => {}
-        // It lets us in all the same, and would make nothing of what we send.
+        // It lets us in all the same, and would make nothing of what we send: it has no passphrase.
+        (Some(_), Some(status)) if status.len() == 4 && status.contains(&KM_NO_SECRET) => {
+            return Answer::Refused(Reason::UNSECURE);
+        }
         (Some(_), None) => return Answer::Refused(Reason::UNSECURE),
         (Some(_) | None, Some(_)) => return Answer::Refused(Reason::BAD_SECRET),
     }

@@ -14,7 +14,12 @@ impl Reason {
 
     /// The passphrase is not theirs, or we are not known: a person is needed.
     pub fn is_auth(self) -> bool {
-        matches!(self.0, 1010 | 1011 | 1017 | 2401 | 2403)
+        self.is_secret() || matches!(self.0, 2401 | 2403)
+    }
+
+    /// It is about the passphrase.
+    pub fn is_secret(self) -> bool {
+        matches!(self.0, 1010 | 1011 | 1017)
     }
 
     /// Somebody sends there already.
@@ -24,7 +29,7 @@ impl Reason {
 
     fn words(self) -> &'static str {
         match self.0 {
-            1002 => "it would not have the stream; check the stream id",
+            1002 => "it would not have the stream",
             1003 => "it has no room for another connection",
             1004 => "it found our handshake unfit",
             1005 => "too many wait to be accepted",
@@ -42,7 +47,7 @@ impl Reason {
             2402 | 2503 => "it is overloaded or down",
             2403 => "the stream id is not allowed to publish",
             2404 => "it does not know what the stream id names",
-            2405 | 2406 => "it does not take a stream in this mode; check m=publish in the stream id",
+            2405 | 2406 => "it does not take a stream in this mode (m=publish)",
             2409 | 2423 => "somebody else sends there",
             2500..=2599 => "it has a fault of its own",
             _ => "it gave no reason that is known",

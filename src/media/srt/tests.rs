@@ -344,6 +344,7 @@ fn what_a_listener_refuses_is_told_in_words() {
     }
     assert!(Reason(2403).is_auth() && Reason(2423).is_busy());
     assert!(SrtError::Refused(Reason::BAD_SECRET).to_string().contains("passphrase"));
+    assert!(!Reason(2403).is_secret());
     let dice = Dice { socket: OWN, first_seq: 0, salt: [0; 16], secret: [0; 32] };
     let caller = Caller::new(clock::now(), with(Some("short")), dice, &[127, 0, 0, 1]);
     assert_eq!(caller.err(), Some(SrtError::Passphrase));
