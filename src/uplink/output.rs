@@ -262,7 +262,8 @@ impl Life {
                 }
                 let actions = self.core.handle(now, Event::Line { line, dial, what });
                 // Before what follows from it, so that the log tells the cause first.
-                if let Some(failure) = self.lines[line.index()].take_failure() {
+                let failed = matches!(what, LineEvent::Ended(_) | LineEvent::Refused(_));
+                if failed && let Some(failure) = self.lines[line.index()].take_failure() {
                     self.books.failed(now, line, &failure, self.core.state(line));
                 }
                 acted |= self.obey_all(now, actions);
