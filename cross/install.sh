@@ -8,7 +8,7 @@ set -euo pipefail
 LOCK_PATIENCE_S=600
 
 build=(build-essential clang libclang-dev nasm pkg-config xz-utils curl ca-certificates)
-test=(ffmpeg nginx-light libnginx-mod-rtmp libnginx-mod-stream chromium iproute2 iptables procps python3 python3-pip
+test=(ffmpeg nginx-light libnginx-mod-rtmp libnginx-mod-stream chromium iproute2 iptables procps srt-tools python3 python3-pip
   qemu-system-x86 busybox-static cpio kmod file v4l-utils e2fsprogs)
 
 say() { printf 'install: %s\n' "$*" >&2; }
