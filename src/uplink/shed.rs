@@ -55,9 +55,9 @@ impl Shed {
 
     /// Whether the next tag, which is `behind` the newest one, is sent.
     pub(super) fn sends(&mut self, kind: TagKind, behind: Ticks) -> bool {
-        if behind <= LATE {
-            self.late = LATE;
-        }
+        // What it has caught up it may not lose again, but for the steps in which it does: the newest tag comes a
+        // whole picture at a time, the line's bytes in bursts.
+        self.late = self.late.min(behind + START_ALLOWANCE).max(LATE);
         if behind > self.late {
             self.mode = self.mode.max(Shedding::Pictures);
         }
@@ -107,6 +107,20 @@ mod tests {
 
     fn seconds(seconds: f64) -> Ticks {
         Ticks((seconds * Ticks::PER_SECOND as f64) as i64)
+    }
+
+    #[test]
+    fn a_line_that_catches_up_in_steps_carries_everything() {
+        let mut shed = Shed::new(seconds(7.0));
+        for step in 0..60 {
+            let behind = 7.0 - f64::from(step) * 0.1;
+            for kind in [PICTURE, TagKind::Audio, KEY] {
+                assert!(
+                    shed.sends(kind, seconds(behind)) && shed.sends(kind, seconds(behind + 0.2)),
+                    "{behind}"
+                );
+            }
+        }
     }
 
     #[test]
