@@ -17,10 +17,11 @@ use crate::hub::Channel;
 use crate::media::packet::VideoCodec;
 use crate::media::rtmp::{Demand, Login, LoginError, SessionError};
 
+use super::abandoned::Abandoned;
 use super::cargo::{Cargo, Fed};
 use super::dial::{self, Lookup};
 use super::error::LinkError;
-use super::failover::{Dial, LineEvent, Phase};
+use super::failover::{Dial, LineEvent, Phase, Why};
 use super::inflight::Seq;
 use super::lines::Sample;
 use super::link::{Answered, Hello, Link, Name, SrtLink};
@@ -73,6 +74,8 @@ pub(super) struct Line {
     /// The connection that is spoken of.
     pub(super) dial: Dial,
     state: State,
+    /// The last connection, if it fell silent: the far end is told as soon as it can be reached.
+    abandoned: Option<Abandoned>,
     tls: Option<Tls>,
     login: Option<Login>,
     /// It was told that the far end may not know H.265.
@@ -97,6 +100,7 @@ impl Line {
             destination,
             dial: Dial(0),
             state: State::Idle,
+            abandoned: None,
             lookup: None,
             found: None,
             known: Vec::new(),
@@ -117,9 +121,13 @@ impl Line {
     }
 
     /// Lets the connection go; what is to be hung up in order.
-    pub(super) fn hang_up(&mut self) -> Option<Link> {
+    pub(super) fn hang_up(&mut self, why: Why) -> Option<Link> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Open(open) => Some(open.link),
+            State::Open(open) => {
+                // A try that hung must not make the published connection before it forgotten.
+                self.abandoned = Abandoned::of(&open.link, why).or(self.abandoned.take());
+                Some(open.link)
+            }
             _ => None,
         }
     }
@@ -253,6 +261,11 @@ impl Line {
             login: self.login.as_mut().map(Login::begin).unwrap_or_default(),
             offers_h265: video.is_some_and(|video| video.codec == VideoCodec::H265),
         };
+        if connected.is_ok()
+            && let Some(abandoned) = self.abandoned.take()
+        {
+            abandoned.reset();
+        }
         match connected.and_then(|answered| Link::open(answered, &self.destination, &self.name, hello)) {
             Ok(link) => {
                 let dialing = link.dialing();

@@ -8,6 +8,8 @@ mod srt;
 use std::io;
 use std::task::{Context, Poll};
 
+use socket2::Socket;
+
 use crate::base::secret::Secret;
 use crate::base::ticks::Ticks;
 use crate::config::schema::Destination;
@@ -192,6 +194,14 @@ impl Link {
         match self {
             Link::Rtmp(link) => link.sample(),
             Link::Srt(link) => Ok(link.sample()),
+        }
+    }
+
+    /// Another hold on the TCP connection, where it is one: while it lives the connection does.
+    pub(super) fn hold(&self) -> Option<Socket> {
+        match self {
+            Link::Rtmp(link) => link.hold(),
+            Link::Srt(_) => None,
         }
     }
 

@@ -28,6 +28,7 @@
 //! stream's timeline, over reconnects and switches, so that any line can carry on. Keys are never printed; what a
 //! far end says is repeated without them.
 
+mod abandoned;
 pub mod bitrate;
 mod books;
 mod cargo;

@@ -20,7 +20,7 @@ use crate::hub::{Channel, ChannelStats, Reader, Start};
 use crate::media::packet::Layout;
 
 use super::books::Books;
-use super::failover::{Action, Actions, Dial, Event, Failover, LineEvent, LineId, Mode, Settings};
+use super::failover::{Action, Actions, Dial, Event, Failover, LineEvent, LineId, Mode, Settings, Why};
 use super::governor::Voice;
 use super::inflight::Seq;
 use super::line::{Line, News};
@@ -300,7 +300,7 @@ impl Life {
                 debug!(line = line.0, ?why, "hanging up");
                 let one = &mut self.lines[line.index()];
                 if one.dial == dial
-                    && let Some(link) = one.hang_up()
+                    && let Some(link) = one.hang_up(why)
                 {
                     say_good_bye(&mut self.farewells, link);
                 }
@@ -389,7 +389,7 @@ impl Life {
     /// Says good-bye on all lines.
     async fn finish(&mut self) {
         for line in &mut self.lines {
-            if let Some(link) = line.hang_up() {
+            if let Some(link) = line.hang_up(Why::Unneeded) {
                 say_good_bye(&mut self.farewells, link);
             }
         }

@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use rustls::ClientConnection;
+use socket2::{SockRef, Socket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -86,6 +87,11 @@ impl Wire {
     /// The socket, for the kernel's counters.
     pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Another hold on the socket: while it lives the connection does.
+    pub(super) fn hold(&self) -> io::Result<Socket> {
+        SockRef::from(&self.socket).try_clone()
     }
 
     /// Whether TLS has not been agreed upon yet. Nothing can be pushed until then.

@@ -4,6 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -131,6 +132,10 @@ impl RtmpLink {
             window_bytes: info.window_bytes.map(u64::from),
             ..Sample::default()
         })
+    }
+
+    pub(super) fn hold(&self) -> Option<Socket> {
+        self.wire.hold().ok()
     }
 
     pub(super) async fn finish(mut self) {
