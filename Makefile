@@ -74,6 +74,7 @@ web-ui/dist/.built: web-ui/node_modules/.installed $(shell find web-ui -type f -
 test: test-deps ffmpeg web test-media ## every test, the browser's and the emulated machine's included
 	cargo build
 	cargo test
+	$(MAKE) test-slow
 	$(MAKE) test-web
 	$(MAKE) test-browser
 ifeq ($(machine),x86_64)
@@ -81,6 +82,10 @@ ifeq ($(machine),x86_64)
 else
 	@echo "make: all but the emulated machine's tests, which need x86-64: this machine is $(machine)" >&2
 endif
+
+.PHONY: test-slow
+test-slow: test-deps ffmpeg web ## tests of the uplink that take their time: a line that flaps for a minute
+	cargo test --test failover -- --ignored
 
 .PHONY: test-web
 test-web: web ## the pages' own checks: types and unit tests

@@ -184,7 +184,10 @@ fn the_judge_finds_everything_where_everything_is_and_what_was_taken_out() {
     let whole = truth.judge(std::slice::from_ref(&recording));
     assert_eq!(whole.span, Some((0, truth.tags.len() - 1)));
     assert!(whole.missing.is_empty(), "{}", truth.tell(&whole.missing));
-    assert_eq!((whole.strangers, whole.duplicates, whole.moved.len(), whole.runs_back.len()), (0, 0, 0, 0));
+    assert_eq!(
+        (whole.strangers.len(), whole.duplicates, whole.moved.len(), whole.runs_back.len()),
+        (0, 0, 0, 0)
+    );
     let wires = line.tap(|tap| truth.wires([tap]));
     assert_eq!((wires.acked.len(), wires.delivered.len()), (truth.tags.len(), truth.tags.len()));
     assert_eq!(wires.offsets, [0]);
@@ -202,7 +205,8 @@ fn the_judge_finds_everything_where_everything_is_and_what_was_taken_out() {
     let copy = folder.path().join("copy.flv");
     flv::write_file(&copy, &tags);
     let verdict = truth.judge(std::slice::from_ref(&copy));
-    assert_eq!((verdict.moved.as_slice(), verdict.strangers, verdict.missing.len()), (&[7][..], 1, 3));
+    assert_eq!((verdict.moved.len(), verdict.strangers.len(), verdict.missing.len()), (1, 1, 3));
+    assert!(verdict.moved[0].contains("by 7 ms"), "{:?}", verdict.moved);
     assert_eq!(truth.broken_gops(&verdict), 2);
     assert!(verdict.lost(&wires).is_empty(), "the far end had acknowledged them");
     assert!(truth.decode_joined(&verdict, &folder.path().join("torn.flv")).pictures.len() < pictures);

@@ -1,5 +1,6 @@
 //! Films for cameras that show what they are fed: colour bars over a moving box, in the formats of real cameras.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -60,6 +61,28 @@ pub fn film(fourcc: &str) -> Vec<u8> {
     assert_eq!(frames.len(), PICTURES as usize, "frames of the film in {fourcc}");
     let with_length = |frame: &&[u8]| [&(frame.len() as u32).to_be_bytes(), *frame].concat();
     frames.iter().flat_map(with_length).collect()
+}
+
+/// A clip that fills any bitrate: bars that move under noise, 640x360 at 25 pictures a second, ten seconds with sound.
+/// Made once for each build.
+#[track_caller]
+pub fn busy_clip() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join("busy-1.mp4");
+    if path.is_file() {
+        return path;
+    }
+    // Tests that start at once may all make it; the last to be ready wins, and all are the same.
+    let scratch = tempfile::tempdir_in(&folder).unwrap();
+    let new = scratch.path().join("busy.mp4");
+    let mut make = Command::new(require("ffmpeg", "apt-get install ffmpeg"));
+    make.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,noise=alls=12:allf=t"]);
+    make.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", "10", "-c:v", "libx264"]);
+    make.args(["-preset", "ultrafast", "-crf", "18", "-pix_fmt", "yuv420p", "-c:a", "aac"]).arg(&new);
+    let made = output_within(Duration::from_secs(120), &mut make);
+    assert!(made.status.success(), "{}", made.stderr);
+    std::fs::rename(new, &path).unwrap();
+    path
 }
 
 /// Mean colours of seven patches in the middle of the bars, from the first picture of a URL or file.

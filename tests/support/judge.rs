@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use footlight::base::threads;
+use footlight::base::{clock, threads};
 
 use super::flv::{self, Tag, Viewer};
 use super::net::{Flow, Tap};
@@ -31,7 +31,7 @@ const ROUNDING_MILLIS: i64 = 2;
 
 /// Watches a stream on the LAN from beginning to end, as the truth about what the box made.
 pub struct Source {
-    tags: Arc<Mutex<Vec<Tag>>>,
+    tags: Arc<Mutex<Vec<(Instant, Tag)>>>,
     over: Arc<AtomicBool>,
     watcher: Option<JoinHandle<()>>,
 }
@@ -43,6 +43,8 @@ pub struct Truth {
     pub headers: Vec<Tag>,
     /// Pictures and sounds, in order.
     pub tags: Vec<Tag>,
+    /// When each of them was there to be sent; empty where that is not known.
+    pub made: Vec<Instant>,
     places: HashMap<(u8, u64), Vec<usize>>,
 }
 
@@ -53,10 +55,10 @@ pub struct Verdict {
     pub missing: Vec<usize>,
     /// Recorded more than once.
     pub duplicates: usize,
-    /// Recorded, and not in the truth.
-    pub strangers: usize,
-    /// Recorded at another distance from the recording's first picture than in the truth, in milliseconds.
-    pub moved: Vec<i64>,
+    /// Recorded, and not in the truth: what, and where.
+    pub strangers: Vec<String>,
+    /// Recorded at another distance from the recording's first picture than in the truth: what, and by how much.
+    pub moved: Vec<String>,
     /// Recordings in which time runs back, with the place.
     pub runs_back: Vec<String>,
     /// The first and the last place in [`Truth::tags`] that is recorded.
@@ -92,7 +94,10 @@ impl Source {
         let watcher = threads::spawn("test", "truth", move || {
             while !stop.load(Ordering::Relaxed) {
                 match viewer.next_tag() {
-                    Ok(tag) => to.lock().unwrap_or_else(PoisonError::into_inner).push(tag),
+                    Ok(tag) => {
+                        let now = clock::now();
+                        to.lock().unwrap_or_else(PoisonError::into_inner).push((now, tag));
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return,
                 }
@@ -111,7 +116,7 @@ impl Source {
     pub fn goes_on_for(&self, span: Duration) {
         let newest = || {
             let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-            tags.last().map_or(0, |tag| u64::from(tag.millis))
+            tags.last().map_or(0, |(_, tag)| u64::from(tag.millis))
         };
         let end = newest() + span.as_millis() as u64;
         wait::until(span * 4 + Duration::from_secs(20), "the stream goes on", || newest() >= end);
@@ -123,7 +128,9 @@ impl Source {
         if let Some(watcher) = self.watcher.take() {
             let _ = watcher.join();
         }
-        Truth::new(std::mem::take(&mut *self.tags.lock().unwrap_or_else(PoisonError::into_inner)))
+        let timed = std::mem::take(&mut *self.tags.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = timed.iter().filter(|(_, tag)| is_media(tag)).map(|(made, _)| *made).collect();
+        Truth { made, ..Truth::new(timed.into_iter().map(|(_, tag)| tag).collect()) }
     }
 }
 
@@ -143,7 +150,7 @@ impl Truth {
         for (at, tag) in media.iter().enumerate() {
             places.entry(name(tag)).or_default().push(at);
         }
-        Truth { headers, tags: media, places }
+        Truth { headers, tags: media, made: vec![], places }
     }
 
     /// Where it stands, at about this time.
@@ -160,12 +167,37 @@ impl Truth {
         })
     }
 
+    /// Where a recording's pictures and sounds stand. Sound may be a little older than the first picture, and servers
+    /// that stamp from zero stamp it zero: it stands right before the first sound that has a time.
+    fn places(&self, tags: &[Tag], offset: i64) -> Vec<Option<usize>> {
+        let mut places: Vec<_> =
+            tags.iter().map(|tag| self.place(tag, i64::from(tag.millis) + offset)).collect();
+        let first_timed = tags.iter().position(|tag| tag.is_audio() && tag.millis > 0);
+        let Some((first, mut next)) = first_timed.and_then(|at| Some((at, places[at]?))) else {
+            return places;
+        };
+        for at in (0..first).rev().filter(|&at| tags[at].is_audio()) {
+            let before = self.tags[..next].iter().rposition(Tag::is_audio);
+            places[at] = before.filter(|&before| name(&self.tags[before]) == name(&tags[at]));
+            next = before.unwrap_or(0);
+        }
+        places
+    }
+
+    /// Whether this time lies in what was watched: the cloud may have heard of the stream before the watcher did.
+    fn covers(&self, millis: i64) -> bool {
+        let end = |tag: Option<&Tag>| tag.map_or(0, |tag| i64::from(tag.millis));
+        // Sound comes a little after the picture of its time.
+        let (first, last) = (end(self.tags.first()) + ROUNDING_MILLIS, end(self.tags.last()) - 200);
+        (first..last).contains(&millis)
+    }
+
     /// Holds recordings against it.
     pub fn judge(&self, recordings: &[PathBuf]) -> Verdict {
         let mut verdict = Verdict {
             missing: vec![],
             duplicates: 0,
-            strangers: 0,
+            strangers: vec![],
             moved: vec![],
             runs_back: vec![],
             span: None,
@@ -176,19 +208,28 @@ impl Truth {
             if let Some(at) = first_run_back(&tags) {
                 verdict.runs_back.push(format!("{}: after {} ms", path.display(), tags[at].millis));
             }
+            if tags.is_empty() {
+                continue;
+            }
             let Some(offset) = self.offset(&tags) else {
-                verdict.strangers += tags.len();
+                verdict.strangers.push(format!("all of {}", path.display()));
                 continue;
             };
-            for tag in &tags {
+            for (tag, place) in tags.iter().zip(self.places(&tags, offset)) {
                 let millis = i64::from(tag.millis) + offset;
-                let Some(at) = self.place(tag, millis) else {
-                    verdict.strangers += 1;
+                let Some(at) = place else {
+                    if tag.millis > 0 && self.covers(millis) {
+                        let (kind, bytes) = (tag.kind, tag.body.len());
+                        let what =
+                            format!("kind {kind}, {bytes} bytes at {} ms in {}", tag.millis, path.display());
+                        verdict.strangers.push(what);
+                    }
                     continue;
                 };
                 let moved = millis - i64::from(self.tags[at].millis);
-                if moved.abs() > ROUNDING_MILLIS {
-                    verdict.moved.push(moved);
+                if moved.abs() > ROUNDING_MILLIS && tag.millis > 0 {
+                    let what = format!("{} by {moved} ms in {}", self.tell(&[at]), path.display());
+                    verdict.moved.push(what);
                 } else if !verdict.recorded.insert(at) {
                     verdict.duplicates += 1;
                 }
@@ -209,6 +250,26 @@ impl Truth {
             self.wire(flow, &mut wires);
         }
         wires
+    }
+
+    /// For each picture and sound that reached a far end's kernel: its place, and when it was whole there first.
+    pub fn arrivals(&self, tap: &Tap) -> BTreeMap<usize, Instant> {
+        let mut arrivals = BTreeMap::new();
+        for flow in &tap.flows {
+            let messages = rtmp::messages(&flow.bytes);
+            let tags: Vec<Tag> = messages.iter().map(|message| message.tag.clone()).collect();
+            let Some(offset) = self.offset(&tags) else { continue };
+            for message in messages.iter().filter(|message| is_media(&message.tag)) {
+                let place = self.place(&message.tag, i64::from(message.tag.millis) + offset);
+                if let (Some(at), Some(had)) = (place, flow.had(message.end)) {
+                    arrivals
+                        .entry(at)
+                        .and_modify(|first: &mut Instant| *first = had.min(*first))
+                        .or_insert(had);
+                }
+            }
+        }
+        arrivals
     }
 
     fn wire(&self, flow: &Flow, wires: &mut Wires) {
@@ -247,6 +308,20 @@ impl Truth {
             format!("{what} at {} ms", tag.millis)
         });
         words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What each connection of a line carried, for people.
+    pub fn tell_flows(tap: &Tap) -> String {
+        let flows = tap.flows.iter().map(|flow| {
+            let tags: Vec<Tag> = rtmp::messages(&flow.bytes).into_iter().map(|message| message.tag).collect();
+            let media: Vec<&Tag> = tags.iter().filter(|tag| is_media(tag)).collect();
+            let ends = media.first().zip(media.last());
+            let span = ends.map(|(first, last)| format!("{} to {} ms", first.millis, last.millis));
+            let (count, bytes, acked) = (media.len(), flow.bytes.len(), flow.acked);
+            let span = span.unwrap_or_default();
+            format!("  {bytes} bytes, {acked} acknowledged, {count} pictures and sounds {span}\n")
+        });
+        flows.collect()
     }
 
     /// GOPs between the first and last recorded keyframe of which a picture is missing.

@@ -164,6 +164,13 @@ impl NginxRtmp {
         log.lines().filter(|line| !line.contains(" *1 ")).flat_map(|line| [line, "\n"]).collect()
     }
 
+    /// Whether it has stored all it got: since its last start, every connection has ended.
+    pub fn is_idle(&self) -> bool {
+        let log = self.log();
+        let since_start = &log[log.rfind("using the \"epoll\"").unwrap_or(0)..];
+        since_start.matches("client connected").count() == since_start.matches(" disconnect").count()
+    }
+
     fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();

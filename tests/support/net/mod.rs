@@ -60,6 +60,11 @@ impl Net {
         Net { home, lines: 0 }
     }
 
+    /// How many lines there are so far.
+    pub fn lines_made(&self) -> u8 {
+        self.lines
+    }
+
     /// A far end, with a line to it that goes out by a device of this name: `10.77.N.1` here, `10.77.N.2` there.
     #[track_caller]
     pub fn line(&mut self, device: &str, shape: Shape) -> (Place, Line) {

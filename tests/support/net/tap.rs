@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// A data packet this long carries media: what keeps a silent line alive (metadata, sequence headers) is shorter.
 const MEDIA_PACKET_BYTES: usize = 1_000;
 
+/// The handshake, whose packets are as long, and the first commands.
+const PREFACE_BYTES: usize = 1 + 2 * 1_536 + 100;
+
 /// All connections of a line, oldest first.
 #[derive(Debug, Default)]
 pub struct Tap {
@@ -29,7 +32,7 @@ pub struct Flow {
     early: BTreeMap<usize, Vec<u8>>,
     /// Bytes whose acknowledgement came back to the box.
     pub acked: usize,
-    /// When the far end got a data packet that carries media.
+    /// When the far end got a data packet with new media.
     pub media_at: Vec<Instant>,
     /// A FIN or RST passed, either way.
     pub ended: Option<Instant>,
@@ -124,7 +127,9 @@ impl Flow {
         if at > self.bytes.len() + (64 << 20) {
             return;
         }
-        if data.len() >= MEDIA_PACKET_BYTES {
+        // Not what comes a second time, nor the end of it.
+        let is_new = at >= self.bytes.len().max(PREFACE_BYTES) && !self.early.contains_key(&at);
+        if is_new && data.len() >= MEDIA_PACKET_BYTES {
             self.media_at.push(now);
         }
         self.early.insert(at, data.to_vec());
