@@ -164,7 +164,11 @@ fn a_line_behind_tls_that_falls_silent_loses_no_frame() {
     let (first, last) = verdict.span.unwrap();
     println!("{} pictures and sounds, {} of them twice", last - first + 1, verdict.duplicates);
     assert!(verdict.missing.is_empty(), "{}", truth.tell(&verdict.missing));
-    assert_eq!((verdict.strangers.len(), verdict.moved.len(), verdict.runs_back.len()), (0, 0, 0), "{verdict:?}");
+    assert_eq!(
+        (verdict.strangers.len(), verdict.moved.len(), verdict.runs_back.len()),
+        (0, 0, 0),
+        "{verdict:?}"
+    );
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(truth.decode_joined(&verdict, &folder.path().join("joined.flv")).complaints.trim(), "");
 }

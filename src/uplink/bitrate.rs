@@ -78,6 +78,12 @@ pub enum Event {
         /// It is being sent what it missed, so that bytes wait for it on purpose.
         catching_up: bool,
     },
+    /// Nothing is known of this output's line any more, since nothing arrives by it: silence is no capacity. It has no
+    /// say until its next [`Event::Read`].
+    Idle {
+        /// The output.
+        output: OutputId,
+    },
     /// Another line carries this output: what was learnt of the old one says nothing about it.
     Moved {
         /// The output.
@@ -111,6 +117,8 @@ struct Output {
     bounds: Bounds,
     pace: Pace,
     below: bool,
+    /// Nothing arrives by its line.
+    idle: bool,
     /// Since when it looks otherwise than was told.
     otherwise_since: Option<Instant>,
 }
@@ -162,6 +170,16 @@ impl Bitrate {
                 }
             }
             Event::Gone { output } => self.outputs.retain(|one| one.id != output),
+            Event::Idle { output } => {
+                let one = self.outputs.iter_mut().find(|one| one.id == output && !one.idle);
+                if let Some(one) = one {
+                    (one.idle, one.otherwise_since) = (true, None);
+                    if std::mem::take(&mut one.below) {
+                        let fits = out.push(Action::Below { output, below: false }).is_ok();
+                        debug_assert!(fits, "one an event");
+                    }
+                }
+            }
             Event::Moved { output } => {
                 if let Some(one) = self.outputs.iter_mut().find(|one| one.id == output) {
                     one.pace.moved(now);
@@ -169,6 +187,7 @@ impl Bitrate {
             }
             Event::Read { output, reading, catching_up } => {
                 if let Some(one) = self.outputs.iter_mut().find(|one| one.id == output) {
+                    one.idle = false;
                     one.pace.read(now, &reading, (encoded + beside) as f64, catching_up);
                     let below = one.pace.rate() < (one.bounds.floor.0 + beside) as f64;
                     if let Some(below) = one.judge(now, below) {
@@ -217,12 +236,13 @@ impl Bitrate {
         }
         let pace = Pace::new(now, most);
         // One more than fits is not heard.
-        let _ = self.outputs.push(Output { id, bounds, pace, below: false, otherwise_since: None });
+        let _ =
+            self.outputs.push(Output { id, bounds, pace, below: false, idle: false, otherwise_since: None });
     }
 
     /// The weakest line decides, within its own bounds.
     fn decide(&mut self, now: Instant) -> Option<BitrateBps> {
-        let voices = self.outputs.iter().map(|one| {
+        let voices = self.outputs.iter().filter(|one| !one.idle).map(|one| {
             let pictures = (one.pace.rate() as u64).saturating_sub(self.settings.beside.0);
             pictures.clamp(one.bounds.floor.0, one.bounds.ceiling.0)
         });
@@ -236,7 +256,8 @@ impl Bitrate {
             step >= STEP_MIN / 2.0
         };
         // A floor that came to lie above what is in force holds at once.
-        let floor = self.outputs.iter().map(|one| one.bounds.floor.0).min().unwrap_or(0);
+        let floor =
+            self.outputs.iter().filter(|one| !one.idle).map(|one| one.bounds.floor.0).min().unwrap_or(0);
         if !go && current >= floor.min(self.settings.wanted.0) {
             return None;
         }

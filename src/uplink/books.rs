@@ -71,11 +71,6 @@ impl Books {
         self.figures.enter(state);
     }
 
-    /// Whether this line carried when the books were last brought up to date.
-    pub(super) fn carries(&self, line: LineId) -> bool {
-        self.accounts[line.index()].carries
-    }
-
     /// A new connection is dialled.
     pub(super) fn redialled(&mut self, line: LineId) {
         let account = &mut self.accounts[line.index()];

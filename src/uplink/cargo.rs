@@ -24,6 +24,9 @@ const TAGS_MAX: usize = 64;
 /// How often a line that is too slow is told about.
 const SHED_LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// Catching up goes at this many times what waits, or what the stream needs.
+const CATCH_UP: u64 = 2;
+
 /// How feeding went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fed {
@@ -78,7 +81,7 @@ impl Cargo {
             feeding: false,
             pacer: Pacer::new(now, None),
             is_paced: false,
-            shed: Shed::new(Ticks::ZERO),
+            shed: Shed::new(Ticks::ZERO, Shedding::Nothing),
             log: LogGate::new(SHED_LOG_EVERY),
             told_shedding: false,
             gop: 0,
@@ -95,12 +98,24 @@ impl Cargo {
     pub(super) fn carry(&mut self, now: Instant, from: Seq, pace: Option<BitrateBps>) {
         self.count_shed();
         self.reader.move_to(from.0);
-        self.headers = self.reader.fresh_headers();
+        self.headers = self.reader.fresh_headers().or(self.headers.take());
         self.feeding = true;
+        let lag = self.reader.lag();
+        // What waits may have been encoded at a higher bitrate than the stream has now.
+        let waits = (lag.span > Ticks::ZERO).then(|| (lag.bytes as f64 * 8.0 / lag.span.seconds()) as u64);
+        let pace = pace.map(|pace| pace.max(BitrateBps(waits.unwrap_or(0).saturating_mul(CATCH_UP))));
         self.pacer = Pacer::new(now, pace);
-        self.shed = Shed::new(self.reader.lag().span);
+        // In the midst of a GOP of which it was not given all, what is missing stays missing.
+        let goes_on = from.0 > self.gop && self.expected.is_some_and(|expected| from.0 <= expected);
+        let mode = if goes_on { self.shed.mode() } else { Shedding::Nothing };
+        self.shed = Shed::new(lag.span, mode);
         self.expected = Some(from.0);
         self.thinned = None;
+    }
+
+    /// The stream needs this now: catching up must be faster.
+    pub(super) fn raise_pace(&mut self, need: BitrateBps) {
+        self.pacer.raise(BitrateBps(need.0.saturating_mul(CATCH_UP)));
     }
 
     /// Feeds it no more.

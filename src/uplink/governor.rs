@@ -193,6 +193,11 @@ impl Voice {
         self.governor.tell(now, &self.stream, event)
     }
 
+    /// Nothing arrives by the line any more. `Some(false)` where it was told to be below the floor.
+    pub(super) fn idle(&self, now: Instant) -> Option<bool> {
+        self.governor.tell(now, &self.stream, Event::Idle { output: self.id })
+    }
+
     /// Another line carries.
     pub(super) fn moved(&self, now: Instant) {
         self.governor.tell(now, &self.stream, Event::Moved { output: self.id });

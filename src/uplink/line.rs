@@ -309,6 +309,18 @@ impl Line {
         })
     }
 
+    /// Whether it is fed.
+    pub(super) fn is_feeding(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.cargo.is_feeding())
+    }
+
+    /// The stream needs this now: a line that catches up must not be held below it.
+    pub(super) fn raise_pace(&mut self, need: BitrateBps) {
+        if let State::Open(open) = &mut self.state {
+            open.cargo.raise_pace(need);
+        }
+    }
+
     /// Whether it is sent what it missed.
     pub(super) fn is_catching_up(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.cargo.is_catching_up())

@@ -35,6 +35,14 @@ const MOMENTS: Duration = Duration::from_millis(400);
 /// How far back capacity looks for busy time.
 const CAPACITY_WINDOW: Duration = Duration::from_secs(3);
 
+/// A capacity older than this says nothing about now, nor one that is exceeded by so much.
+const CAPACITY_AGE_MAX: Duration = Duration::from_secs(60);
+const CAPACITY_EXCEEDED: f64 = 1.1;
+
+/// How long a connection may take to get going: this, and so many round trips.
+const BEGINS_FOR: Duration = Duration::from_secs(1);
+const BEGINS_ROUND_TRIPS: u32 = 4;
+
 /// What the kernel says of one connection at one moment. Counters start at 0 with each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sample {
@@ -121,6 +129,7 @@ pub struct LineStats {
     buckets: Deque<Bucket, BUCKETS>,
     minima: Deque<Duration, MINIMA>,
     minimum_since: Option<Instant>,
+    begun_at: Option<Instant>,
     last: Option<(Instant, Sample)>,
     behind: Duration,
     capacity: Option<(Instant, BitrateBps)>,
@@ -139,15 +148,16 @@ impl LineStats {
             buckets: Deque::new(),
             minima: Deque::new(),
             minimum_since: None,
+            begun_at: None,
             last: None,
             behind: Duration::ZERO,
             capacity: None,
         }
     }
 
-    /// A new connection on the same line: counters start over, what was learnt of the line stays for comparison.
+    /// A new connection: all starts over, since the line that comes back may be another than the one that went.
     pub fn reconnected(&mut self) {
-        *self = LineStats { capacity: self.capacity, ..LineStats::new() };
+        *self = LineStats::new();
     }
 
     /// Takes what the kernel says at `now`; `owed_at` is the time of the oldest tag that was written and not
@@ -173,9 +183,21 @@ impl LineStats {
                 retransmitted: sample.retransmitted_segments.saturating_sub(before.retransmitted_segments),
             });
         }
+        let begun_at = *self.begun_at.get_or_insert(now);
         self.last = Some((now, sample));
+        self.note_capacity(now, now < begun_at + BEGINS_FOR + sample.rtt * BEGINS_ROUND_TRIPS);
+    }
+
+    fn note_capacity(&mut self, now: Instant, begins: bool) {
+        // More went through than it could carry, or nobody has seen it full for long: nothing is known of it.
+        let through = self.acked_over(CAPACITY_WINDOW).0 as f64;
+        self.capacity = self.capacity.filter(|(at, capacity)| {
+            now < *at + CAPACITY_AGE_MAX && through <= capacity.0 as f64 * CAPACITY_EXCEEDED
+        });
         let recent = self.sum(CAPACITY_WINDOW);
-        if recent.busy >= BUSY_ENOUGH {
+        // A connection's own slow start is not the line's end, and silence is no capacity.
+        let silent = self.sum(MOMENTS).acked_bytes == 0;
+        if recent.busy >= BUSY_ENOUGH && !begins && !silent {
             self.capacity = Some((now, rate(recent.busy_bytes, recent.busy)));
         }
     }
@@ -348,6 +370,23 @@ mod tests {
         feed(&mut stats, &mut at, &mut sample, Duration::from_secs(20), 500_000);
         let later = stats.reading().expect("samples came");
         assert!(later.capacity.expect("it stays").0.abs_diff(3_000_000) < 60_000, "{later:?}");
+    }
+
+    #[test]
+    fn silence_is_no_capacity_and_what_is_exceeded_is_none_any_more() {
+        let (mut stats, mut at) = (LineStats::new(), clock::now());
+        let mut sample = Sample { rtt: Duration::from_millis(50), ..Sample::default() };
+        feed(&mut stats, &mut at, &mut sample, Duration::from_secs(3), 2_000_000);
+        sample.unsent_bytes = 300_000;
+        feed(&mut stats, &mut at, &mut sample, Duration::from_secs(3), 1_000_000);
+        let narrow = stats.reading().and_then(|reading| reading.capacity).expect("it was full");
+        assert!(narrow.0.abs_diff(1_000_000) < 60_000, "{narrow:?}");
+        feed(&mut stats, &mut at, &mut sample, Duration::from_secs(5), 0);
+        let silent = stats.reading().and_then(|reading| reading.capacity).expect("it stays");
+        assert!(silent.0 > 800_000, "{silent:?}");
+        sample.unsent_bytes = 0;
+        feed(&mut stats, &mut at, &mut sample, Duration::from_secs(4), 3_000_000);
+        assert_eq!(stats.reading().and_then(|reading| reading.capacity), None);
     }
 
     #[test]

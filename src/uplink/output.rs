@@ -20,7 +20,9 @@ use crate::hub::{Channel, ChannelStats, Reader, Start};
 use crate::media::packet::Layout;
 
 use super::books::Books;
-use super::failover::{Action, Actions, Dial, Event, Failover, LineEvent, LineId, Mode, Settings, Why};
+use super::failover::{
+    Action, Actions, Dial, Event, Failover, LineEvent, LineId, LineState as CoreState, Mode, Settings, Why,
+};
 use super::governor::Voice;
 use super::inflight::Seq;
 use super::line::{Line, News};
@@ -35,6 +37,9 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(25);
 /// Looks at the lines between two reports to the encoder, and to who asks for figures.
 const LOOKS_A_READING: u32 = 2;
 const LOOKS_A_REPORT: u32 = 4;
+
+/// After this long without a word of any line an output has no say about the encoder: others watch, too.
+const IDLE_AFTER: Duration = Duration::from_secs(3);
 
 /// A source that showed nothing, or said nothing where there is no picture, for this long is silent.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
@@ -126,6 +131,8 @@ struct Life {
     need: Need,
     farewells: JoinSet<()>,
     looks: u32,
+    /// When a line that carries was last heard of.
+    heard_at: Instant,
 }
 
 impl Life {
@@ -159,6 +166,7 @@ impl Life {
             need: Need::new(),
             farewells: JoinSet::new(),
             looks: 0,
+            heard_at: now,
         }
     }
 
@@ -174,7 +182,8 @@ impl Life {
             let turn = self.turn(now);
             if self.channel.is_closed() {
                 let since = *closed_since.get_or_insert(now);
-                if turn.over || self.core.carrier().is_none() || now >= since + LAST_WORDS_MAX {
+                let waits = self.lines.iter().any(Line::is_feeding) && !turn.over;
+                if !waits || now >= since + LAST_WORDS_MAX {
                     return Ended::StreamOver;
                 }
             }
@@ -185,7 +194,8 @@ impl Life {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wake = self.wake_at();
+            let last_words = closed_since.map(|since: Instant| since + LAST_WORDS_MAX);
+            let wake = self.wake_at().into_iter().chain(last_words).min();
             let published = self.lines.iter().any(Line::is_published);
             tokio::select! {
                 () = asked(stop) => return Ended::Asked,
@@ -194,7 +204,7 @@ impl Life {
                     None => orders_open = false,
                 },
                 () = ready(&mut self.lines) => {}
-                () = self.watch.wait() => {}
+                () = self.watch.wait(), if closed_since.is_none() => {}
                 () = sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
                 Some(_) = self.farewells.join_next(), if !self.farewells.is_empty() => {}
                 _ = samples.tick(), if published => self.sample(clock::now()),
@@ -210,14 +220,14 @@ impl Life {
     // ---- a turn -----------------------------------------------------------------------------------------------
 
     fn turn(&mut self, now: Instant) -> Turned {
-        let mut turned = Turned::default();
+        let mut turned = Turned { again: false, over: true };
         let mut told = News::new();
         for at in 0..self.lines.len() {
             let behind = self.behind(at);
             let line = &mut self.lines[at];
             let turn = line.turn(now, &self.channel, behind, &mut told);
             turned.again |= turn.again;
-            turned.over |= turn.over;
+            turned.over &= turn.over || !line.is_feeding();
             let (id, dial) = (LineId(at as u8), line.dial);
             self.news.extend(told.drain(..).map(|what| (id, dial, what)));
         }
@@ -365,6 +375,7 @@ impl Life {
             let bound = self.voice.as_ref().and_then(Voice::stream_bound);
             if let Some(need) = self.need.look(stats.at, stats.bytes, bound) {
                 self.tell(now, Event::Need(need));
+                self.lines.iter_mut().for_each(|line| line.raise_pace(need));
             }
             self.books.report(now, &self.core, &self.need, self.voice.as_ref());
         }
@@ -377,11 +388,23 @@ impl Life {
             voice.layout(now, &layout);
         }
         let ids = (0..self.lines.len()).map(|at| LineId(at as u8));
-        let carrying = ids.filter(|id| self.books.carries(*id));
-        let readings = carrying.filter_map(|id| Some((id, self.core.stats(id)?.reading()?)));
-        let Some((id, reading)) = readings.max_by_key(|(_, reading)| reading.queue_time) else { return };
-        let catching_up = self.lines[id.index()].is_catching_up();
-        if let Some(below) = voice.read(now, reading, catching_up) {
+        // A line by which nothing arrives says nothing of what it carries.
+        let is_heard = |id: &LineId| match self.core.state(*id) {
+            Some(CoreState::Up { carrying: true, trouble }) => {
+                !matches!(trouble, Some(Why::Stalled | Why::Frozen))
+            }
+            _ => false,
+        };
+        let readings = ids.filter(is_heard).filter_map(|id| Some((id, self.core.stats(id)?.reading()?)));
+        let below = if let Some((id, reading)) = readings.max_by_key(|(_, reading)| reading.queue_time) {
+            self.heard_at = now;
+            voice.read(now, reading, self.lines[id.index()].is_catching_up())
+        } else if now >= self.heard_at + IDLE_AFTER {
+            voice.idle(now)
+        } else {
+            None
+        };
+        if let Some(below) = below {
             self.books.below_floor(below);
         }
     }
@@ -401,9 +424,11 @@ impl Life {
 }
 
 /// What a turn came to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Turned {
+    /// There is more to be done at once.
     again: bool,
+    /// Every line that is fed has carried all of a stream that is gone.
     over: bool,
 }
 

@@ -37,6 +37,11 @@ impl Pacer {
         self.free_at = from + Duration::from_secs_f64(bytes as f64 * 8.0 / rate.0 as f64);
     }
 
+    /// Catches up no slower than this from here on.
+    pub fn raise(&mut self, rate: BitrateBps) {
+        self.rate = self.rate.map(|now| now.max(rate));
+    }
+
     /// The line has all there is: it keeps up from here on.
     pub fn caught_up(&mut self) {
         self.rate = None;
@@ -80,7 +85,11 @@ mod tests {
             burst += 10_000;
         }
         assert!(burst <= 60_000, "{burst}: a pause is not saved up");
+        pacer.raise(BitrateBps(1_000));
+        pacer.sent(now, 1_000_000);
+        assert!(pacer.wake_at().is_some_and(|at| at <= now + Duration::from_millis(1_100)), "never slower");
         pacer.caught_up();
+        pacer.raise(BitrateBps(1_000));
         assert!(pacer.may_send(now) && pacer.wake_at().is_none() && !pacer.is_catching_up());
     }
 

@@ -47,10 +47,10 @@ pub(super) struct Shed {
 }
 
 impl Shed {
-    /// For a line that begins `behind`.
-    pub(super) fn new(behind: Ticks) -> Shed {
-        let late = LATE.max((behind + START_ALLOWANCE).min(START_BEHIND_MAX));
-        Shed { late, mode: Shedding::Nothing, pictures: 0, sounds: 0 }
+    /// For a line that begins `behind`; `mode` is what it does without already.
+    pub(super) fn new(behind: Ticks, mode: Shedding) -> Shed {
+        let late = LATE.max(behind.min(START_BEHIND_MAX) + START_ALLOWANCE);
+        Shed { late, mode, pictures: 0, sounds: 0 }
     }
 
     /// Whether the next tag, which is `behind` the newest one, is sent.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_line_that_catches_up_in_steps_carries_everything() {
-        let mut shed = Shed::new(seconds(7.0));
+        let mut shed = Shed::new(seconds(7.0), Shedding::Nothing);
         for step in 0..60 {
             let behind = 7.0 - f64::from(step) * 0.1;
             for kind in [PICTURE, TagKind::Audio, KEY] {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_line_in_time_carries_everything() {
-        let mut shed = Shed::new(seconds(2.0));
+        let mut shed = Shed::new(seconds(2.0), Shedding::Nothing);
         for kind in [KEY, PICTURE, TagKind::Audio, TagKind::Script] {
             assert!(shed.sends(kind, seconds(2.9)));
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_gop_is_left_out_whole_and_sound_goes_on() {
-        let mut shed = Shed::new(Ticks::ZERO);
+        let mut shed = Shed::new(Ticks::ZERO, Shedding::Nothing);
         assert!(!shed.sends(PICTURE, seconds(3.1)));
         assert!(shed.sends(TagKind::Audio, seconds(3.1)));
         assert!(!shed.sends(KEY, seconds(2.0)), "not near enough to live to be worth a keyframe");
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn sound_goes_last_and_comes_back_first() {
-        let mut shed = Shed::new(Ticks::ZERO);
+        let mut shed = Shed::new(Ticks::ZERO, Shedding::Nothing);
         assert!(!shed.sends(TagKind::Audio, seconds(6.1)));
         assert!(!shed.sends(TagKind::Audio, seconds(2.0)));
         assert!(shed.sends(TagKind::Audio, seconds(1.0)));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_camera_with_long_gops_is_carried_from_its_keyframe() {
-        let mut shed = Shed::new(seconds(9.0));
+        let mut shed = Shed::new(seconds(9.0), Shedding::Nothing);
         assert!(shed.sends(KEY, seconds(9.0)));
         assert!(shed.sends(PICTURE, seconds(9.5)));
         assert!(shed.sends(PICTURE, seconds(2.0)));
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_past_of_minutes_is_not_sent_at_the_start() {
-        let mut shed = Shed::new(seconds(180.0));
+        let mut shed = Shed::new(seconds(180.0), Shedding::Nothing);
         for behind in [180.0, 90.0, 11.0, 2.0] {
             for kind in [KEY, PICTURE, TagKind::Audio] {
                 assert!(!shed.sends(kind, seconds(behind)), "{kind:?} {behind}");
@@ -179,7 +179,7 @@ mod tests {
         fn no_picture_is_sent_without_all_of_its_gop_before_it(
             tags in prop::collection::vec((0u8..8, 0i64..10 * Ticks::PER_SECOND), 0..300),
         ) {
-            let mut shed = Shed::new(Ticks::ZERO);
+            let mut shed = Shed::new(Ticks::ZERO, Shedding::Nothing);
             let mut whole = true;
             for (kind, behind) in tags {
                 let kind = match kind { 0 => KEY, 1..=5 => PICTURE, 6 => TagKind::Audio, _ => TagKind::Script };

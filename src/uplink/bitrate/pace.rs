@@ -161,7 +161,7 @@ impl Pace {
             self.cut(now, reading, sent);
         } else if self.draining {
             self.drain(now, delay);
-        } else {
+        } else if !catching_up {
             self.step_up(now, reading, sent);
         }
     }

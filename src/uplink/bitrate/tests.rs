@@ -156,6 +156,25 @@ fn of_outputs_that_share_an_encoder_the_weakest_line_decides() {
 }
 
 #[test]
+fn an_output_by_whose_line_nothing_arrives_holds_no_other_back() {
+    let (mut core, mut at) = shared();
+    for step in 0..100 {
+        at += ms(50);
+        let reading = reading(ms(300 + step * 50), 1.0, MEGA);
+        core.handle(at, Event::Read { output: OutputId(1), reading, catching_up: false });
+    }
+    let low = core.current();
+    assert!(low.0 < 4 * MEGA);
+    let told = core.handle(at + ms(600), Event::Idle { output: OutputId(1) });
+    assert!(told.contains(&Action::Below { output: OutputId(1), below: false }), "{told:?}");
+    assert!(core.current() > low, "{:?}", core.current());
+    let high = core.current();
+    let reading = reading(ms(0), 0.5, MEGA);
+    core.handle(at + secs(2), Event::Read { output: OutputId(1), reading, catching_up: true });
+    assert!(core.current() < high, "what was learnt of the line holds when it is back");
+}
+
+#[test]
 fn a_line_that_was_below_the_floor_is_used_again_soon_after_it_widens() {
     let mut line = Narrow::new(6, Path::steady(), 4 * MEGA, Some(MEGA));
     line.run_at(MEGA, secs(20));

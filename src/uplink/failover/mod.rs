@@ -112,6 +112,8 @@ pub struct Failover {
     /// The line that the stream goes back to: the primary, or what somebody chose.
     home: LineId,
     home_since: Instant,
+    /// Somebody sent the stream home, and it has not come there yet.
+    ordered: bool,
     /// The line that carries, where only one does.
     carrier: Option<LineId>,
     /// For each line where all carry; else only the first: from where to go on while nobody carries.
@@ -138,6 +140,7 @@ impl Failover {
             lines: (0..count).map(|id| Line::new(LineId(id), &settings)).collect(),
             home: LineId::PRIMARY,
             home_since: now,
+            ordered: false,
             carrier: None,
             places: [None; LINES_MAX],
             ring: None,
@@ -302,6 +305,7 @@ impl Failover {
     }
 
     fn settle_at(&mut self, now: Instant, home: LineId) {
+        self.ordered = false;
         if home != self.home {
             (self.home, self.home_since, self.homecoming) = (home, now, Homecoming::default());
         }
@@ -315,6 +319,7 @@ impl Failover {
             self.move_to(now, to, Why::Told, out);
         } else {
             self.lines[to.index()].sick = None;
+            self.ordered = self.carrier != Some(to);
         }
     }
 
@@ -364,7 +369,10 @@ impl Failover {
         }
         let trouble = self.carrier.and_then(|carrier| self.lines[carrier.index()].trouble(&self.settings));
         let next = match (self.carrier, trouble) {
-            (Some(_), None) => self.homeward(now, ring).map(|home| (home, Why::Home)),
+            (Some(_), None) => {
+                let why = if self.ordered { Why::Told } else { Why::Home };
+                self.homeward(now, ring).map(|home| (home, why))
+            }
             (Some(carrier), Some(why)) => {
                 let best = self.best(now, Some(carrier)).map(|(line, _)| line);
                 best.filter(|line| why != Why::Slow || self.is_quicker(now, *line, carrier))
@@ -409,6 +417,9 @@ impl Failover {
         }
         let home = &self.lines[self.home.index()];
         let since = home.up()?.healthy_since?;
+        if self.ordered {
+            return Some(since);
+        }
         let wait = self.settings.failback_after.saturating_mul(1 << self.homecoming.flaps);
         let due = (since + wait.min(self.settings.failback_after_max)).max(self.home_since);
         Some(home.sick.map_or(due, |sick| due.max(sick.until)))
@@ -420,7 +431,7 @@ impl Failover {
         let due = self.failback_due().filter(|due| *due <= now)?;
         let fresh = self.place().is_none_or(|place| place.seq >= ring.newest_gop)
             && now < ring.since + HANDOVER_YOUNG;
-        (fresh || now >= due + HANDOVER_PATIENCE).then_some(self.home)
+        (fresh || self.ordered || now >= due + HANDOVER_PATIENCE).then_some(self.home)
     }
 
     /// The stream goes to `to`, from the GOP that holds the oldest frame nobody acknowledged.
@@ -440,6 +451,7 @@ impl Failover {
         let from = self.begin(to, 0, ring, out);
         self.lines[to.index()].carry(now);
         self.carrier = Some(to);
+        self.ordered &= to != self.home;
         self.bereft_since = None;
         (self.lost, self.why_lost) = (None, Why::Lost);
         if to == self.home && why == Why::Home {

@@ -363,6 +363,20 @@ fn a_cold_standby_is_dialled_only_when_needed_and_hung_up_after() {
 }
 
 #[test]
+fn a_person_who_sends_the_stream_to_a_cold_standby_waits_for_its_dial_and_no_longer() {
+    let mut sim = Sim::new(15).mode(Mode::Cold).line("wire", Path::steady()).line("4g", Path::steady());
+    sim.run_for(secs(10));
+    sim.tell(Event::Switch { to: LineId(1) });
+    sim.run_for(secs(1));
+    assert_eq!(sim.carrier(), Some("4g"));
+    assert_eq!(sim.moves().last().map(|one| one.why), Some(Why::Told));
+    sim.tell(Event::Resume);
+    sim.run_for(secs(25));
+    assert_eq!(sim.carrier(), Some("wire"));
+    assert_eq!((sim.gaps(), sim.unexplained(secs(2))), (&[][..], NONE));
+}
+
+#[test]
 fn mirrored_lines_all_carry_and_each_makes_up_for_its_own_losses() {
     let mut sim =
         Sim::new(14).mode(Mode::Mirror).line("a", Path::steady()).line("b", Path::steady().rtt(ms(80)));

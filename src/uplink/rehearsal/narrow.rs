@@ -12,7 +12,7 @@ use crate::sim::{Rng, epoch, ms};
 use crate::uplink::bitrate::{Action, Bitrate, Bounds, Event, OutputId, Settings};
 use crate::uplink::inflight::{Inflight, Seq};
 use crate::uplink::lines::{LineStats, Sample};
-use crate::uplink::shed::Shed;
+use crate::uplink::shed::{Shed, Shedding};
 
 const STEP: Duration = ms(5);
 const SAMPLE_EVERY: Duration = ms(50);
@@ -76,7 +76,7 @@ impl Narrow {
             encoder,
             waiting: VecDeque::new(),
             ends: VecDeque::new(),
-            shed: Shed::new(Ticks::ZERO),
+            shed: Shed::new(Ticks::ZERO, Shedding::Nothing),
             inflight: Inflight::new(),
             stats: LineStats::new(),
             core,
