@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use footlight::base::clock;
+use footlight::media::srt::{Caller, Dice, Phase, Settings};
+use support::judge::Source;
 use support::net::{Net, Shape};
 use support::srt_listener::SrtListener;
 use support::{Footlight, assert_decodes, assert_monotonic, ffprobe, require, wait_until};
@@ -48,12 +51,21 @@ fn pictures(recordings: &[PathBuf]) -> BTreeSet<i64> {
     recordings.iter().filter(|path| path.metadata().unwrap().len() > 0).flat_map(times).collect()
 }
 
-/// Holds that no picture is missing between the first and the last.
+/// Holds that of what the box made no picture is missing between the first and the last that arrived. A busy box
+/// makes fewer: what it made is told by a viewer beside the listeners, whose own times begin at 0.
 #[track_caller]
-fn assert_whole(pictures: &BTreeSet<i64>) {
-    let times: Vec<i64> = pictures.iter().copied().collect();
-    let gaps: Vec<_> = times.windows(2).filter(|pair| pair[1] - pair[0] > 40).collect();
-    assert!(gaps.is_empty(), "of {} pictures some are missing: {gaps:?}", times.len());
+fn assert_whole(arrived: &BTreeSet<i64>, truth: Source) {
+    let made: Vec<i64> =
+        truth.truth().tags.iter().filter(|tag| tag.is_picture()).map(|tag| tag.millis.into()).collect();
+    let has = |time: i64| arrived.range(time - 2..=time + 2).next().is_some();
+    // The viewer's beginning on the stream's time is where most of what it saw is found.
+    let found = |begin: &i64| made.iter().filter(|time| has(*time + begin)).count();
+    let begin = arrived.iter().map(|time| time - made[0]).max_by_key(found).unwrap();
+    let span = arrived.first().unwrap()..=arrived.last().unwrap();
+    let made: Vec<i64> = made.iter().map(|time| time + begin).filter(|time| span.contains(&time)).collect();
+    let missing: Vec<_> = made.iter().filter(|time| !has(**time)).collect();
+    assert!(missing.is_empty(), "of {} pictures some are missing: {missing:?}", made.len());
+    assert!(made.len() * 10 > arrived.len() * 9, "{} made, {} arrived", made.len(), arrived.len());
 }
 
 /// Holds that ffmpeg and ffprobe have nothing to say against a recording.
@@ -73,6 +85,7 @@ fn a_listener_gets_the_stream_whole_under_the_stream_id_until_the_good_bye() {
     let listener = SrtListener::start(&[]);
     let url = listener.url("?streamid=%23!::r=live/s3cr3t,m=publish");
     let mut footlight = Footlight::start(&primary(&url));
+    let truth = Source::watch(footlight.http(), "main");
     let recording = listener.wait_for_recording(DEADLINE, 0, 500_000);
     assert!(is_live(&footlight));
     assert_eq!(listener.stream_id(0), "#!::r=live/s3cr3t,m=publish");
@@ -80,7 +93,7 @@ fn a_listener_gets_the_stream_whole_under_the_stream_id_until_the_good_bye() {
     listener.wait_for_end(Duration::from_secs(4), 0);
     assert!(!footlight.logs().contains("s3cr3t"), "the stream id stands in the log:\n{}", footlight.logs());
     assert!(assert_clean(&recording) > 100);
-    assert_whole(&pictures(&[recording]));
+    assert_whole(&pictures(&[recording]), truth);
 }
 
 #[test]
@@ -165,6 +178,37 @@ fn who_is_refused_is_told_why_and_where_to_look() {
 }
 
 #[test]
+fn keys_that_change_in_mid_stream_are_followed_by_the_listener() {
+    let passphrase = "correct horse battery";
+    let listener = SrtListener::start(&[&format!("passphrase={passphrase}")]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(listener.url("").trim_start_matches("srt://")).unwrap();
+    socket.set_read_timeout(Some(MS)).unwrap();
+    let settings =
+        Settings { passphrase: Some(passphrase.to_owned()), refresh_after: 300, ..Settings::new(MS * 200) };
+    let dice = Dice { socket: 5, first_seq: 0x7FFF_FF00, salt: [1; 16], secret: [2; 32] };
+    let mut caller = Caller::new(clock::now(), settings, dice, &[127, 0, 0, 1]).unwrap();
+    let (mut put, end) = (Vec::new(), clock::now() + DEADLINE);
+    while put.len() < 1_316 * 2_000 || !caller.is_idle() {
+        assert!(clock::now() < end, "{:?}", caller.figures());
+        while let Some(datagram) = caller.transmit(clock::now()).unwrap() {
+            socket.send(&datagram).unwrap();
+        }
+        let mut heard = [0; 1_500];
+        if let Ok(bytes) = socket.recv(&mut heard) {
+            caller.receive(clock::now(), &heard[..bytes]).unwrap();
+        }
+        if put.len() < 1_316 * 2_000 && caller.phase() == Phase::Live && caller.has_room(clock::now()) {
+            let payload: Vec<u8> = (0..1_316).map(|at| (put.len() / 1_316 + at) as u8).collect();
+            caller.put(clock::now(), &payload);
+            put.extend(payload);
+        }
+    }
+    let recording = listener.wait_for_recording(DEADLINE, 0, put.len() as u64);
+    assert!(std::fs::read(recording).unwrap() == put, "2,000 packets under seven keys");
+}
+
+#[test]
 fn a_listener_that_was_killed_and_came_back_gets_the_stream_again() {
     let mut listener = SrtListener::start(&[]);
     let footlight = Footlight::start(&primary(&listener.url("")));
@@ -187,12 +231,13 @@ fn a_line_that_loses_packets_loses_no_picture() {
         let (place, _line) = net.line(device, Shape::default().rtt(MS * 60).loss(loss));
         let listener = SrtListener::start_in(place, &[]);
         let mut footlight = Footlight::start(&primary(&listener.url("")));
+        let truth = Source::watch(footlight.http(), "main");
         let recording = listener.wait_for_recording(DEADLINE, 0, 600_000);
         let share = footlight.metric("footlight_output_retransmitted_ratio", "output=\"cloud\"");
         footlight.terminate(Duration::from_secs(5));
         listener.wait_for_end(Duration::from_secs(8), 0);
         assert!(assert_clean(&recording) > 200, "{loss} lost, {share:?} sent again");
-        assert_whole(&pictures(&[recording]));
+        assert_whole(&pictures(&[recording]), truth);
     }
 }
 
@@ -204,6 +249,7 @@ fn a_primary_that_falls_silent_loses_the_stream_to_its_standby_and_no_picture() 
     let (place, _other) = net.line("mobile", Shape::default().rtt(MS * 80));
     let two = SrtListener::start_in(place, &[]);
     let mut footlight = Footlight::start(&pair(&one.url("?streamid=a"), &two.url("?streamid=b")));
+    let truth = Source::watch(footlight.http(), "main");
     one.wait_for_recording(DEADLINE, 0, 400_000);
     line.fall_silent();
     two.wait_for_recording(DEADLINE, 0, 400_000);
@@ -214,7 +260,7 @@ fn a_primary_that_falls_silent_loses_the_stream_to_its_standby_and_no_picture() 
     one.wait_for_end(DEADLINE, 1);
     two.wait_for_end(DEADLINE, 0);
     let all = [one.recordings(), two.recordings()].concat();
-    assert_whole(&pictures(&all));
+    assert_whole(&pictures(&all), truth);
     for recording in &all {
         assert_clean(recording);
     }

@@ -181,10 +181,9 @@ impl Caller {
         matches!(&self.state, State::Live(sender) if sender.has_room(now))
     }
 
-    /// Whether what waits here waits for the far end: it is silent, or has no room. What is paced waits for its turn.
-    pub fn is_held_up(&self, now: Instant) -> bool {
-        let now = self.now.max(self.micros(now));
-        matches!(&self.state, State::Live(sender) if sender.is_held_up(now))
+    /// Whether what waits here waits for room at the far end, and not just for its turn.
+    pub fn is_held_up(&self) -> bool {
+        matches!(&self.state, State::Live(sender) if !sender.may_send())
     }
 
     /// Whether all that was put is acknowledged.

@@ -164,11 +164,6 @@ impl Sender {
             && self.flight.len() < FLIGHT_MAX / 2
     }
 
-    /// Whether what waits does so because the far end is silent, or has no room.
-    pub(super) fn is_held_up(&self, now: u64) -> bool {
-        !self.may_send() || self.is_silent(now)
-    }
-
     pub(super) fn put(&mut self, now: u64, payload: &[u8]) {
         if self.is_idle() {
             self.news_micros = now;
@@ -288,7 +283,7 @@ impl Sender {
     }
 
     /// Whether the far end has room for one more.
-    fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         self.next() < self.limit && self.flight.len() < self.window
     }
 

@@ -287,12 +287,12 @@ impl SrtLink {
             );
             self.late_told = figures.late_packets;
         }
-        let held_up = self.caller.is_held_up(now);
         Sample {
             acked_bytes: figures.acked_bytes,
             owed_bytes: figures.taken_bytes - figures.acked_bytes,
-            // What only waits for its turn says nothing of the line.
-            unsent_bytes: if held_up { figures.waiting_bytes } else { 0 },
+            // What only waits for its turn says nothing of the line, nor does silence of what it could carry: that it is
+            // too narrow shows in the round trip and in what is acknowledged.
+            unsent_bytes: if self.caller.is_held_up() { figures.waiting_bytes } else { 0 },
             waiting_bytes: figures.waiting_bytes,
             rtt: figures.rtt,
             delivered_segments: Some(figures.arrived_packets),
