@@ -7,12 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is test code, outside #[test] functions")]
 mod support;
 
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use footlight::base::clock;
 use support::judge::{Source, Truth, Verdict, Wires};
 use support::net::dns::Dns;
-use support::net::{Line, Net, Shape};
+use support::net::{Line, Net, Place, Shape, Tap};
 use support::nginx_rtmp::NginxRtmp;
 use support::{Footlight, films, wait_for, wait_until};
 
@@ -59,19 +61,7 @@ impl Plan {
         };
         let (a, b) = (cloud("wire"), cloud("wwan0"));
         let hosts = if self.names { ["a.cloud.test", "b.cloud.test"] } else { ["10.77.1.2", "10.77.2.2"] };
-        let config = format!(
-            "[[stream]]\nname = \"main\"\nvideo = \"file:{}\"\nsize = \"640x360\"\nfps = 25\nbitrate = \"1Mbit/s\"\n\
-             gop = \"1s\"\ngop_cache = \"{}\"\n\n\
-             [[output]]\nname = \"cloud\"\nstream = \"main\"\nmode = \"{}\"\nfailback = \"2s\"\nadaptive = false\n\
-             primary = {{ url = \"rtmp://{}/live/k3y\", interface = \"wire\" }}\n\
-             standby = [{{ url = \"rtmp://{}/live/k3y\", interface = \"wwan0\" }}]\n",
-            films::busy_clip().display(),
-            self.gop_cache,
-            self.mode,
-            hosts[0],
-            hosts[1]
-        );
-        let mut builder = Footlight::with(&config);
+        let mut builder = Footlight::with(&self.config(hosts));
         let mut dns = None;
         if self.names {
             dns = Some(Dns::start(&[(hosts[0], "10.77.1.2"), (hosts[1], "10.77.2.2")]));
@@ -88,6 +78,22 @@ impl Plan {
         studio.source.goes_on_for(SECOND);
         studio
     }
+
+    /// With these hosts as the primary and the standby.
+    fn config(&self, hosts: [&str; 2]) -> String {
+        format!(
+            "[[stream]]\nname = \"main\"\nvideo = \"file:{}\"\nsize = \"640x360\"\nfps = 25\nbitrate = \"1Mbit/s\"\n\
+             gop = \"1s\"\ngop_cache = \"{}\"\n\n\
+             [[output]]\nname = \"cloud\"\nstream = \"main\"\nmode = \"{}\"\nfailback = \"2s\"\nadaptive = false\n\
+             primary = {{ url = \"rtmp://{}/live/k3y\", interface = \"wire\" }}\n\
+             standby = [{{ url = \"rtmp://{}/live/k3y\", interface = \"wwan0\" }}]\n",
+            films::busy_clip().display(),
+            self.gop_cache,
+            self.mode,
+            hosts[0],
+            hosts[1]
+        )
+    }
 }
 
 impl Cloud {
@@ -101,7 +107,7 @@ impl Cloud {
 
     /// Bytes that reached it so far.
     fn bytes(&self) -> usize {
-        self.line.tap(support::net::Tap::delivered_bytes)
+        self.line.tap(Tap::delivered_bytes)
     }
 }
 
@@ -149,7 +155,7 @@ impl Studio {
             truth.broken_gops(&verdict),
         );
         for (cloud, name) in clouds.iter().zip(["primary", "standby"]) {
-            println!("{name}:\n{}", cloud.line.tap(|tap| Truth::tell_flows(tap)));
+            println!("{name}:\n{}", cloud.line.tap(Truth::tell_flows));
         }
         Judged { truth, verdict, wires }
     }
@@ -325,6 +331,66 @@ fn names_that_cannot_be_resolved_keep_nobody_off_the_air() {
         dns.heal();
     });
     studio.end().assert_whole();
+}
+
+/// ffmpeg as a cloud: it takes one push and writes it to a file.
+struct FfmpegCloud {
+    child: Child,
+    recording: PathBuf,
+}
+
+impl FfmpegCloud {
+    #[track_caller]
+    fn start_in(place: &Place, folder: &Path) -> FfmpegCloud {
+        let recording = folder.join("ffmpeg.flv");
+        let mut ffmpeg = Command::new(support::require("ffmpeg", "apt-get install ffmpeg"));
+        let url = format!("rtmp://{}/live/k3y", place.address);
+        ffmpeg.args(["-v", "error", "-listen", "1", "-i", &url, "-c", "copy", "-f", "flv"]).arg(&recording);
+        ffmpeg.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        FfmpegCloud { child: place.run(move || ffmpeg.spawn().unwrap()), recording }
+    }
+
+    /// Waits until it has written all and ended, as it does after a good-bye.
+    #[track_caller]
+    fn wait(&mut self) {
+        wait_until(DEADLINE, "ffmpeg ends after the good-bye", || self.child.try_wait().unwrap().is_some());
+    }
+}
+
+impl Drop for FfmpegCloud {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_standby_of_another_make_carries_on_alike() {
+    let mut net = Net::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (place, line) = net.line("wire", Shape::default().rtt(MS * 50));
+    let a = Cloud { nginx: NginxRtmp::start_in(place), line };
+    let (place, line) = net.line("wwan0", Shape::default().rtt(MS * 50));
+    let mut b = FfmpegCloud::start_in(&place, folder.path());
+    let mut footlight = Footlight::start(&WARM.config(["10.77.1.2", "10.77.2.2"]));
+    let source = Source::watch(footlight.http(), "main");
+    a.carries_after("the primary carries", clock::now());
+    wait_until(DEADLINE, "ffmpeg gets the first trickle", || line.tap(Tap::delivered_bytes) > 3_600);
+    source.goes_on_for(SECOND);
+    let struck = clock::now();
+    a.nginx.place().reset_connections(PORT);
+    wait_until(DEADLINE, "the standby carries", || line.tap(|tap| tap.first_media_after(struck)).is_some());
+    source.goes_on_for(2 * SECOND);
+    a.carries_after("the primary carries again", clock::now());
+    source.goes_on_for(2 * SECOND);
+    assert!(footlight.terminate(5 * SECOND).success());
+    b.wait();
+    wait_until(DEADLINE, "nginx has stored what it got", || a.nginx.is_idle());
+    let truth = source.truth();
+    let recordings: Vec<_> = a.nginx.recordings().into_iter().chain([b.recording.clone()]).collect();
+    let verdict = truth.judge(&recordings);
+    let wires = a.line.tap(|a| line.tap(|b| truth.wires([a, b])));
+    Judged { truth, verdict, wires }.assert_whole();
 }
 
 /// The primary's line is there and gone, a second each.

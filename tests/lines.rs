@@ -148,7 +148,7 @@ fn names_are_resolved_by_the_tests_own_server_until_it_is_cut() {
     assert!(dns.ignored() > 0);
 }
 
-/// Ten seconds of ffmpeg's test picture, pushed by ffmpeg to a server behind a line.
+/// Three seconds of ffmpeg's test picture, pushed by ffmpeg to a server behind a line.
 fn pushed_by_ffmpeg() -> (Net, NginxRtmp, Line, PathBuf) {
     let mut net = Net::new();
     let (place, line) = net.line("wire", Shape::default().rtt(MS * 20));
@@ -169,6 +169,9 @@ fn pushed_by_ffmpeg() -> (Net, NginxRtmp, Line, PathBuf) {
     let pushed = output_within(Duration::from_secs(60), &mut ffmpeg);
     assert!(pushed.status.success(), "{}", pushed.stderr);
     wait_until(Duration::from_secs(10), "nginx hears the end", || nginx.log().contains("disconnect"));
+    wait_until(Duration::from_secs(10), "the last acknowledgement comes back", || {
+        line.tap(|tap| tap.flows[0].acked == tap.flows[0].bytes.len())
+    });
     let recording = nginx.recordings().remove(0);
     (net, nginx, line, recording)
 }

@@ -13,8 +13,9 @@ use serde_json::Value;
 use support::films::assert_bars;
 use support::http::metric;
 use support::machine::Machine;
+use support::nginx_rtmp::NginxRtmp;
 use support::probe::{AT_ONCE, assert_decodes_with};
-use support::{Viewer, assert_monotonic, ffprobe, wait_until};
+use support::{Viewer, assert_monotonic, decode, ffprobe, wait_until};
 
 /// From a camera's return to its picture at a viewer that stayed: the restart policy's longest wait, and slack for
 /// the emulation.
@@ -277,4 +278,51 @@ fn a_box_whose_power_is_cut_or_that_is_killed_films_again() {
     let threads: BTreeSet<String> =
         machine.run("cat /proc/$(cat /tmp/footlight.pid)/task/*/comm").lines().map(str::to_owned).collect();
     assert!(threads.iter().any(|name| name.starts_with("cap-")), "threads have names: {threads:?}");
+}
+
+#[test]
+#[ignore = "boots an emulated machine: make test-machine"]
+fn a_push_over_the_kernels_own_bad_lines_stays_live_and_is_whole_again() {
+    let nginx = NginxRtmp::start();
+    let mut machine = Machine::boot();
+    // The machine finds this one at 10.0.2.2; netem makes its way there bad, and leaves the way back alone.
+    let output = format!(
+        "[[output]]\nname = \"cloud\"\nstream = \"main\"\nprimary = \"{}\"\n",
+        nginx.url("k3y").replace("127.0.0.1", "10.0.2.2")
+    );
+    let pattern = stream("main", "")
+        .replace("v4l2:", "pattern\"\naudio = \"none")
+        .replace("gop", "bitrate = \"400kbit/s\"\ngop");
+    machine.start_footlight(&(pattern + &output));
+    let http = machine.http();
+    let figure = |name: &str| metric(http, name, "cloud").unwrap_or(0.0);
+    let goes_on = |what: &str| {
+        let from = figure("footlight_output_acknowledged_bytes_total");
+        wait_until(Duration::from_secs(60), &format!("media is acknowledged: {what}"), || {
+            figure("footlight_output_acknowledged_bytes_total") > from + 60_000.0
+        });
+        let behind = figure("footlight_output_behind_seconds");
+        println!("{what}: {behind:.2} s behind, rtt {:.3} s", figure("footlight_output_rtt_seconds"));
+    };
+    goes_on("a good line");
+    machine.run("modprobe sch_netem");
+    for bad in
+        ["delay 300ms", "loss 2%", "loss 5%", "loss 10%", "rate 1mbit", "delay 150ms loss 5% rate 1mbit"]
+    {
+        machine.run(&format!("/sbin/tc qdisc replace dev eth0 root netem {bad}"));
+        goes_on(bad);
+    }
+    machine.run("/sbin/tc qdisc del dev eth0 root");
+    goes_on("a good line again");
+    wait_until(Duration::from_secs(60), "the push is near the live edge", || {
+        figure("footlight_output_behind_seconds") < 1.0
+    });
+    assert!((figure("footlight_output_reconnects_total")).abs() < 0.5, "one connection carried it all");
+    machine.stop_footlight();
+    wait_until(Duration::from_secs(20), "nginx has stored what it got", || nginx.is_idle());
+    let recording = nginx.recordings().remove(0);
+    let probe = ffprobe(recording.to_str().expect("the path is UTF-8"), 600);
+    assert_monotonic(&probe);
+    let decoded = decode(recording.to_str().expect("the path is UTF-8"), 600);
+    assert_eq!(decoded.complaints.trim(), "");
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares the emulated machine that tests/machine.rs boots, under target/vm/:
-#   vmlinuz, initrd      Debian's own kernel, with a small system of busybox, v4l2-ctl and the modules wanted
+#   vmlinuz, initrd      Debian's own kernel, with a small system of busybox, v4l2-ctl, tc and the modules wanted
 #   (vivid               a camera in the kernel: many pixel formats, can be unplugged and told to fail)
 #   (v4l2loopback, feed  a camera of whatever it is fed with: MJPEG and H.264 as USB cameras give them)
 # Nothing is installed and nothing runs as part of this system: packages are fetched by apt, which checks their
@@ -13,7 +13,7 @@ die() { echo "prepare.sh: $*" >&2; exit 1; }
 # Debian keeps some of these out of the path of ordinary users.
 PATH=$PATH:/usr/sbin:/sbin
 for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod mke2fs:e2fsprogs \
-    v4l2-ctl:v4l-utils gcc:build-essential make:build-essential xz:xz-utils rustc:rustc; do
+    v4l2-ctl:v4l-utils tc:iproute2 gcc:build-essential make:build-essential xz:xz-utils rustc:rustc; do
     command -v "${pair%%:*}" >/dev/null || die "${pair%%:*} is missing: apt-get install ${pair#*:}"
 done
 
@@ -68,10 +68,13 @@ file -L $tree/bin/busybox | grep -q 'statically linked' || die "busybox is not t
 cp $here/init.sh $tree/init && chmod 755 $tree/init
 echo "127.0.0.1 localhost" >$tree/etc/hosts
 echo "root:x:0:0:root:/:/bin/sh" >$tree/etc/passwd
-# v4l2-ctl with the libraries it names.
-cp "$(command -v v4l2-ctl)" $tree/bin/
-ldd "$(command -v v4l2-ctl)" | grep -o '/[^ ]*' | while read -r library; do
-    install -D "$library" "$tree$library"
+# v4l2-ctl and tc with the libraries they name; busybox has a tc of its own, which knows no netem, and goes before it
+# unless it is called by its path.
+for program in v4l2-ctl tc; do
+    cp "$(command -v $program)" $tree/sbin/
+    ldd "$(command -v $program)" | grep -o '/[^ ]*' | while read -r library; do
+        install -D "$library" "$tree$library"
+    done
 done
 rustc --edition 2024 -O -C target-feature=+crt-static -C strip=symbols -o $tree/bin/feed $here/feed.rs
 # Modules with what they need, uncompressed, since busybox may not read every compression.
