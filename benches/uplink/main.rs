@@ -1,0 +1,45 @@
+//! What the uplink is worth beside two ordinary senders, over lines that break and lines that grow narrow.
+//!
+//! ```text
+//!   footlight ─────────────── warm standby ───────────┬─ line ─> cloud A (nginx-rtmp in its own namespace)
+//!   footlight ─HTTP-FLV─> ffmpeg, started again ──────┤
+//!   footlight ─HTTP-FLV─> naive sender, dialling again┴─ line ─> cloud B
+//! ```
+//! Each sender has two clouds of its own, behind lines of 50 ms round trip. The far end's side of each line is
+//! watched packet by packet: a switch has happened when the first media packet reaches the other cloud, a picture
+//! has arrived when its last byte has. What the clouds recorded is held against what the box served on the LAN.
+//!
+//! Repeat: `cargo bench --bench uplink` (as root: it makes network namespaces and TUN devices; `-- switch` and
+//! `-- line` for a part, `--quick` for a first look).
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "a program of its own")]
+
+mod naive;
+mod rig;
+mod senders;
+mod steps;
+mod switch;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use support::net::Net;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let (quick, all) = (has("--quick"), !has("switch") && !has("line"));
+    println!("repeat: cargo bench --bench uplink{}", if quick { " -- --quick" } else { "" });
+    let mut net = Net::new();
+    if all || has("switch") {
+        switch::measure(&mut net, if quick { 5 } else { 30 });
+    }
+    if all || has("line") {
+        steps::measure(&mut net, if quick { 12 } else { 30 });
+    }
+}
