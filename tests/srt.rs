@@ -13,7 +13,7 @@ use footlight::media::srt::{Caller, Dice, Phase, Settings};
 use support::judge::Source;
 use support::net::{Net, Shape};
 use support::srt_listener::SrtListener;
-use support::{Footlight, assert_decodes, assert_monotonic, ffprobe, require, wait_until};
+use support::{Footlight, assert_decodes, assert_monotonic, ffprobe, output_within, require, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);
@@ -94,6 +94,33 @@ fn a_listener_gets_the_stream_whole_under_the_stream_id_until_the_good_bye() {
     assert!(!footlight.logs().contains("s3cr3t"), "the stream id stands in the log:\n{}", footlight.logs());
     assert!(assert_clean(&recording) > 100);
     assert_whole(&pictures(&[recording]), truth);
+}
+
+#[test]
+fn h265_with_reordered_pictures_arrives_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = folder.path().join("clip.mp4");
+    let mut make = Command::new(require("ffmpeg", "apt-get install ffmpeg"));
+    make.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30", "-f", "lavfi", "-i", "sine"]);
+    make.args(["-t", "4", "-pix_fmt", "yuv420p", "-c:v", "libx265", "-preset", "ultrafast"]);
+    make.args(["-x265-params", "log-level=none:keyint=30:bframes=2", "-tag:v", "hvc1", "-c:a", "aac"]);
+    assert!(output_within(DEADLINE, make.arg(&clip)).status.success());
+    let listener = SrtListener::start(&[]);
+    let mut footlight = Footlight::start(&format!(
+        "[[stream]]\nname = \"main\"\nvideo = \"file:{}\"\nencoder = \"copy\"\n\n\
+         [[output]]\nname = \"cloud\"\nstream = \"main\"\nprimary = \"{}\"\n",
+        clip.display(),
+        listener.url("")
+    ));
+    let recording = listener.wait_for_recording(DEADLINE, 0, 400_000);
+    footlight.terminate(Duration::from_secs(5));
+    listener.wait_for_end(DEADLINE, 0);
+    let url = recording.to_str().unwrap();
+    let probe = ffprobe(url, 600);
+    assert_eq!((probe.track("video").codec.as_str(), probe.errors.trim()), ("hevc", ""));
+    assert!(probe.packets_of("video").iter().any(|packet| packet.pts > packet.dts));
+    assert_monotonic(&probe);
+    assert!(assert_decodes(url, 600).pictures.len() > 60);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 ┌── line 0 (primary)  dial ─> link ─> RTMP ─> far end
-//!   hub ──tags──> ├── line 1 (standby)  dial ─> link ─> RTMP ─> far end      output: one task, owns all of this
+//!   hub ──tags──> ├── line 1 (standby)  dial ─> link ─> SRT ──> far end      output: one task, owns all of this
 //!                 └── …                           │
 //!        who is dialled, ┌── failover (pure) <────┤ what was written, TCP_INFO every 25 ms
 //!   fed, given up, rests └──> inflight, lines, pacer
@@ -11,7 +11,7 @@
 //!
 //! [`Outputs`] is the handle. `output.rs` is one output's life: each turn it moves bytes, feeds who carries, hands
 //! the news to [`failover`], does what that says, and sleeps until something happens. `line.rs` is one destination,
-//! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks, `wire.rs` its bytes as the kernel
+//! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks (RTMP, or MPEG-TS by SRT), `wire.rs` its bytes as the kernel
 //! counts them, `cargo.rs` what it is given, `shed.rs` what a line that is too slow does without. `governor.rs` lets
 //! all outputs of a stream have their say about its encoder; `books.rs` keeps figures and writes the log, in which
 //! `telling.rs` keeps down what fails again and again.

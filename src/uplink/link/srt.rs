@@ -282,7 +282,7 @@ impl SrtLink {
             warn!(
                 packets = figures.late_packets - self.late_told,
                 latency_ms = self.caller.latency().as_millis() as u64,
-                "packets reached {} too late to be played; a longer `latency` gives repeats more time",
+                "packets reached {} too late to be played: the line is too narrow, or `latency` too short for its losses",
                 self.name.host
             );
             self.late_told = figures.late_packets;
