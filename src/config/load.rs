@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::net::if_::if_nameindex;
+
 use super::document::{self, Table};
 use super::environment;
 use super::problems::{Notes, Origin, Problem, Problems, Wrong};
@@ -23,9 +25,6 @@ pub(super) const OTHERS_READ: u32 = 0o004;
 
 /// Longest box name taken from the host's: one label of a host name (RFC 1035 §2.3.4).
 const BOX_NAME_BYTES_MAX: usize = 63;
-
-/// Where the kernel lists its network interfaces, a folder each.
-const INTERFACES: &str = "/sys/class/net";
 
 /// A box has a handful; a host of containers may have thousands, and then none is looked for.
 const INTERFACES_MAX: usize = 256;
@@ -251,14 +250,12 @@ fn data_dir(env: &[(String, String)]) -> PathBuf {
     PathBuf::from(state.filter(|path| !path.is_empty()).unwrap_or("footlight-data"))
 }
 
-/// The network interfaces of this machine; none where `/sys` is not there to tell, or tells too many.
+/// The network interfaces that the box sees; none where the kernel does not tell, or tells too many. `/sys` would
+/// tell those of the namespace that it was mounted in, which need not be ours.
 fn interfaces() -> Option<Vec<String>> {
-    let found = std::fs::read_dir(INTERFACES).ok()?.filter_map(Result::ok);
-    let mut names: Vec<_> = found
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .take(INTERFACES_MAX + 1)
-        .collect();
+    let found = if_nameindex().ok()?;
+    let names = found.iter().filter_map(|interface| interface.name().to_str().ok().map(str::to_owned));
+    let mut names: Vec<_> = names.take(INTERFACES_MAX + 1).collect();
     names.sort();
     Some(names).filter(|names| names.len() <= INTERFACES_MAX)
 }
