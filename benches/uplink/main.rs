@@ -9,8 +9,9 @@
 //! watched packet by packet: a switch has happened when the first media packet reaches the other cloud, a picture
 //! has arrived when its last byte has. What the clouds recorded is held against what the box served on the LAN.
 //!
-//! Repeat: `cargo bench --bench uplink` (as root: it makes network namespaces and TUN devices; `-- switch` and
-//! `-- line` for a part, `--quick` for a first look).
+//! Repeat: `cargo bench --bench uplink` (as root: it makes network namespaces and TUN devices; it takes half an hour).
+//! `-- switch` and `-- line` for a part, `--quick` for a first look; `-- switch freeze footlight` for one of the
+//! faults `reset`, `kill`, `port`, `silence` and `freeze`, and one of the senders `footlight`, `ffmpeg` and `naive`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -28,6 +29,8 @@ mod switch;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use rig::Fault;
+use senders::Kind;
 use support::net::Net;
 
 fn main() {
@@ -37,9 +40,17 @@ fn main() {
     println!("repeat: cargo bench --bench uplink{}", if quick { " -- --quick" } else { "" });
     let mut net = Net::new();
     if all || has("switch") {
-        switch::measure(&mut net, if quick { 5 } else { 30 });
+        let faults = chosen(&Fault::ALL, Fault::name, &has);
+        let senders = chosen(&Kind::ALL, Kind::name, &has);
+        switch::measure(&mut net, if quick { 5 } else { 30 }, &faults, &senders);
     }
     if all || has("line") {
         steps::measure(&mut net, if quick { 12 } else { 30 });
     }
+}
+
+/// Those that are named; all, where none is.
+fn chosen<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str, has: &impl Fn(&str) -> bool) -> Vec<T> {
+    let named: Vec<T> = all.iter().copied().filter(|one| has(name(*one))).collect();
+    if named.is_empty() { all.to_vec() } else { named }
 }

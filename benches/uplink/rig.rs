@@ -32,6 +32,16 @@ pub enum Fault {
 impl Fault {
     pub const ALL: [Fault; 5] = [Fault::Reset, Fault::Kill, Fault::ClosedPort, Fault::Silence, Fault::Freeze];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Reset => "reset",
+            Fault::Kill => "kill",
+            Fault::ClosedPort => "port",
+            Fault::Silence => "silence",
+            Fault::Freeze => "freeze",
+        }
+    }
+
     pub fn words(self) -> &'static str {
         match self {
             Fault::Reset => "connection reset",

@@ -22,6 +22,14 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 3] = [Kind::Footlight, Kind::Ffmpeg, Kind::Naive];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Footlight => "footlight",
+            Kind::Ffmpeg => "ffmpeg",
+            Kind::Naive => "naive",
+        }
+    }
+
     pub fn words(self) -> &'static str {
         match self {
             Kind::Footlight => "footlight",
