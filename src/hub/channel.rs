@@ -76,6 +76,8 @@ struct State {
     stats: ChannelStats,
     rate: Rate,
     closed: bool,
+    /// The publisher that last told its tracks, whether or not they were others than before.
+    described_by: Option<u64>,
 }
 
 struct Shared {
@@ -115,9 +117,13 @@ impl Publisher {
         if self.shared.publisher.load(Ordering::Acquire) != self.number {
             return;
         }
+        let describes = matches!(media, Media::Layout(_));
         let framed = framer.frame(media);
         let beat = {
             let mut state = self.shared.state();
+            if describes {
+                state.described_by = Some(self.number);
+            }
             let State { ring, stats, rate, .. } = &mut *state;
             let beat = ring.beat();
             match framed {
@@ -177,6 +183,7 @@ impl Channel {
                 stats: ChannelStats::default(),
                 rate: Rate::default(),
                 closed: false,
+                described_by: None,
             }),
             news: Notify::new(),
             beats: Notify::new(),
@@ -213,6 +220,15 @@ impl Channel {
     /// The tracks that it has now; `None` until its source has spoken.
     pub fn layout(&self) -> Option<Layout> {
         self.shared.state().ring.newest_headers().map(|headers| headers.layout.clone())
+    }
+
+    /// The tracks, if they are of the publisher that is heard now; `None` while [`Channel::layout`] still shows those
+    /// of the one before it.
+    pub fn announced(&self) -> Option<Layout> {
+        let state = self.shared.state();
+        let publisher = self.shared.publisher.load(Ordering::Acquire);
+        let headers = state.ring.newest_headers().filter(|_| state.described_by == Some(publisher));
+        headers.map(|headers| headers.layout.clone())
     }
 
     /// What it has carried so far.
@@ -591,6 +607,22 @@ mod tests {
         drop(second);
         assert_eq!(reader.try_next(), Next::Closed);
         assert!(hub.channel("main").is_none() && hub.names().is_empty());
+    }
+
+    #[test]
+    fn what_a_source_announced_does_not_count_for_the_one_that_replaced_it() {
+        let hub = Hub::new();
+        let first = hub.open("main", Limits::default());
+        let channel = hub.channel("main").expect("open");
+        assert_eq!(channel.announced(), None);
+        first.publish(layout(1));
+        assert_eq!(channel.announced(), channel.layout());
+        let second = hub.open("main", Limits::default());
+        first.publish(layout(1));
+        assert!(channel.layout().is_some() && channel.announced().is_none());
+        // The same tracks again are no news to a reader, and yet they are announced.
+        second.publish(layout(1));
+        assert!(channel.announced().is_some() && channel.announced() == channel.layout());
     }
 
     #[test]

@@ -251,7 +251,9 @@ impl Bitrate {
         let step = target.abs_diff(current) as f64 / current.max(1) as f64;
         let most = target == self.settings.wanted.0 && current != target;
         let go = if target > current {
-            (step >= STEP_MIN || most) && now >= self.raised_at + UP_EVERY
+            // With the last line gone no reading comes that could ask again.
+            let alone = self.outputs.is_empty();
+            alone || ((step >= STEP_MIN || most) && now >= self.raised_at + UP_EVERY)
         } else {
             step >= STEP_MIN / 2.0
         };

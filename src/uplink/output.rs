@@ -384,8 +384,9 @@ impl Life {
     /// Lets the encoder know what the line that carries is like; the worst of them where several do.
     fn read(&mut self, now: Instant) {
         let Some(voice) = &self.voice else { return };
-        if let Some(layout) = self.channel.layout() {
-            voice.layout(now, &layout);
+        // What an encoder before this one announced says nothing about this one.
+        if let Some(layout) = self.channel.announced() {
+            voice.announced(now, &layout);
         }
         let ids = (0..self.lines.len()).map(|at| LineId(at as u8));
         // A line by which nothing arrives says nothing of what it carries.

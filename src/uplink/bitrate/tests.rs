@@ -233,3 +233,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn once_the_last_output_is_gone_the_encoder_has_its_bitrate_back_at_once() {
+    let mut now = epoch();
+    let output = OutputId(0);
+    let wanted = BitrateBps(4 * MEGA);
+    let mut core = Bitrate::new(now, Settings { wanted, beside: BitrateBps(0) });
+    let bounds = Bounds { floor: BitrateBps(MEGA), ceiling: BitrateBps(MEGA) };
+    core.handle(now, Event::Bounds { output, bounds });
+    assert_eq!(core.current(), BitrateBps(MEGA));
+    now += secs(1);
+    let wider = Bounds { floor: BitrateBps(MEGA), ceiling: BitrateBps(2 * MEGA) };
+    core.handle(now, Event::Bounds { output, bounds: wider });
+    assert_eq!(core.current(), BitrateBps(2 * MEGA), "it was raised a moment ago");
+    let actions = core.handle(now + ms(10), Event::Gone { output });
+    assert_eq!(&actions[..], [Action::SetBitrate(wanted)]);
+}
