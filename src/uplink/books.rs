@@ -5,21 +5,34 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use crate::base::clock;
-use crate::base::loggate::LogGate;
+use crate::base::loggate::FadingGate;
+use crate::config::schema::OutputMode;
 
 use super::error::LinkError;
 use super::failover::{Failover, Gap, LineId, LineState as CoreState, Phase, Settings, Why};
 use super::governor::Voice;
 use super::headroom::{Headroom, Load, Strain};
-use super::line::{Line, Sampled};
+use super::line::Sampled;
 use super::lines::{LineStats, Reading};
 use super::link::Name;
 use super::need::Need;
 use super::status::{Figures, LineState, OutputStatus, REASONS, State};
 use super::telling::Telling;
 
-/// How often packets that nobody has are told about.
-const LOST_LOG_EVERY: Duration = Duration::from_secs(10);
+/// Lines of the log about one thing that are written however soon they come; later ones thin out. Moves of the
+/// stream are what a show's report is made of.
+const MOVES_TOLD: u32 = 6;
+const TROUBLES_TOLD: u32 = 2;
+
+/// A line that failed is well again once it has been up for this long: some far ends take the stream, and hang up.
+const WELL_AFTER: Duration = Duration::from_secs(5);
+
+/// How long an output may take to reach its first destination before that is an alert.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long nothing may be acknowledged by the line that carries while the output still counts as live: a switch is
+/// no outage.
+const LIVE_HOLD: Duration = Duration::from_secs(3);
 
 /// One line's account.
 struct Account {
@@ -30,6 +43,11 @@ struct Account {
     /// Since when media of the connection at hand arrives.
     live_since: Option<Instant>,
     carries: bool,
+    /// Since when it is up, by this connection.
+    up_since: Option<Instant>,
+    strain_log: FadingGate,
+    /// Whether the log's last word is that it has little to spare.
+    told_strain: bool,
     /// Whether the log's last word is a failure, or nothing yet: only then is a success news.
     told_failure: bool,
 }
@@ -47,23 +65,38 @@ struct Tally {
 pub(super) struct Books {
     figures: Figures,
     accounts: Vec<Account>,
-    lost_log: LogGate,
+    began: Instant,
+    /// When the output was last live.
+    live_at: Option<Instant>,
+    move_log: FadingGate,
+    lost_log: FadingGate,
+    below_log: FadingGate,
+    /// Whether the log's last word is that it is below the floor.
+    told_below: bool,
 }
 
 impl Books {
-    pub(super) fn new(figures: Figures, lines: &[Line]) -> Books {
+    pub(super) fn new(now: Instant, figures: Figures, lines: usize) -> Books {
         let account = || Account {
             telling: Telling::default(),
             headroom: Headroom::new(),
             tally: Tally::default(),
             live_since: None,
             carries: false,
+            up_since: None,
+            strain_log: FadingGate::new(TROUBLES_TOLD),
+            told_strain: false,
             told_failure: true,
         };
         Books {
             figures,
-            accounts: lines.iter().map(|_| account()).collect(),
-            lost_log: LogGate::new(LOST_LOG_EVERY),
+            accounts: (0..lines).map(|_| account()).collect(),
+            began: now,
+            live_at: None,
+            move_log: FadingGate::new(MOVES_TOLD),
+            lost_log: FadingGate::new(TROUBLES_TOLD),
+            below_log: FadingGate::new(TROUBLES_TOLD),
+            told_below: false,
         }
     }
 
@@ -120,7 +153,8 @@ impl Books {
             None => debug!(again_in_ms, tries, "{words}"),
         }
         self.figures.change(|status| {
-            status.lines[line.index()].last_error = Some(words.clone());
+            let one = &mut status.lines[line.index()];
+            (one.last_error, one.failing) = (Some(words.clone()), true);
             status.last_error = Some(words);
         });
     }
@@ -154,37 +188,57 @@ impl Books {
                 debug!(line = to, why = why_words, "the stream is carried");
                 return;
             };
-            match why {
-                Why::Home | Why::Told | Why::Begin => info!(from, to, why = why_words, "the stream moves"),
-                _ => warn!(from, to, why = why_words, "the stream moves"),
+            let is_planned = matches!(why, Why::Home | Why::Told | Why::Begin);
+            match self.move_log.pass(now) {
+                Some(held_back) if is_planned => {
+                    info!(from, to, why = why_words, held_back, "the stream moves");
+                }
+                Some(held_back) => warn!(from, to, why = why_words, held_back, "the stream moves"),
+                None => debug!(from, to, why = why_words, "the stream moves"),
             }
             status.switches += 1;
             status.last_switch = Some((now, why_words));
         });
     }
 
-    /// Tags reach nobody.
+    /// Tags do not reach a destination. Where all carry, the others have them.
     pub(super) fn lost(&mut self, now: Instant, gap: Gap) {
         let packets = gap.last.0 - gap.first.0 + 1;
         let at = REASONS.iter().position(|(why, _)| *why == gap.why);
+        let why = at.map_or("unknown", |at| REASONS[at].1);
+        let (mut others_have_them, mut line) = (false, "a line");
         self.figures.change(|status| {
-            if let Some(count) = at.and_then(|at| status.lost.get_mut(at)) {
+            let others = status.lines.iter().enumerate().filter(|(at, _)| *at != gap.line.index());
+            others_have_them = status.mode == OutputMode::Mirror
+                && others.into_iter().any(|(_, one)| one.state == LineState::Carrying);
+            if let Some(one) = status.lines.get_mut(gap.line.index()) {
+                one.missed += packets;
+                line = one.role;
+            }
+            if let Some(count) = at.and_then(|at| status.lost.get_mut(at)).filter(|_| !others_have_them) {
                 *count += packets;
             }
         });
-        let why = at.map_or("unknown", |at| REASONS[at].1);
-        if let Some(held_back) = self.lost_log.pass(now) {
-            warn!(packets, why, held_back, "packets reach no destination");
-        } else {
-            debug!(packets, why, "packets reach no destination");
+        match (self.lost_log.pass(now), others_have_them) {
+            (Some(held_back), false) => warn!(packets, line, why, held_back, "packets reach no destination"),
+            (Some(held_back), true) => {
+                warn!(packets, line, why, held_back, "packets do not reach one of the destinations");
+            }
+            (None, _) => debug!(packets, line, why, others_have_them, "packets are missing"),
         }
     }
 
     /// The line cannot carry the least bitrate, or can again.
-    pub(super) fn below_floor(&mut self, below: bool) {
+    pub(super) fn below_floor(&mut self, now: Instant, below: bool) {
         if below {
-            warn!("the line cannot carry even the least bitrate: what does not fit is left out");
-        } else {
+            if let Some(held_back) = self.below_log.pass(now) {
+                self.told_below = true;
+                warn!(
+                    held_back,
+                    "the line cannot carry even the least bitrate: what does not fit is left out"
+                );
+            }
+        } else if std::mem::take(&mut self.told_below) {
             info!("the line carries the least bitrate again");
         }
         self.figures.change(|status| status.below_floor = below);
@@ -226,29 +280,56 @@ impl Books {
     pub(super) fn report(&mut self, now: Instant, core: &Failover, need: &Need, voice: Option<&Voice>) {
         let accounts = &mut self.accounts;
         let mut state = State::Waiting;
+        let (mut was_live, mut was_below) = (false, false);
         self.figures.change(|status| {
+            (was_live, was_below) = (status.state == State::Live, status.below_floor);
             for (at, one) in status.lines.iter_mut().enumerate() {
                 let (id, account) = (LineId(at as u8), &mut accounts[at]);
                 (one.state, one.trouble) = line_state(core.state(id));
                 account.carries = one.state == LineState::Carrying;
                 let up = matches!(one.state, LineState::Carrying | LineState::Standby);
+                account.up_since = up.then(|| account.up_since.unwrap_or(now));
+                let well = |since: Instant| now.saturating_duration_since(since) >= WELL_AFTER;
+                one.failing &= !account.up_since.is_some_and(well);
                 one.reading = core.stats(id).and_then(LineStats::reading).filter(|_| up);
                 judge(now, account, one.reading, need, &mut one.strain);
                 state = state.max_of(match one.state {
                     LineState::Carrying if account.live_since.is_some() => State::Live,
                     LineState::Carrying => State::Starting,
+                    // The next try of one that failed is no beginning.
+                    LineState::Connecting if one.failing => State::Waiting,
                     LineState::Connecting | LineState::Standby => State::Connecting,
                     LineState::Off | LineState::Waiting => State::Waiting,
                 });
             }
+            status.down = is_down(status, now.saturating_duration_since(self.began));
             status.active = core.carrier().map(LineId::index);
             status.home = core.home().index();
             status.needed = need.told();
             status.encoder = voice.and_then(Voice::encoder);
             refresh_destination(status);
         });
-        self.figures.enter(state);
+        if state == State::Live {
+            self.live_at = Some(now);
+        }
+        let held = self.live_at.is_some_and(|at| now.saturating_duration_since(at) < LIVE_HOLD);
+        if !(state == State::Starting && was_live && held) {
+            self.figures.enter(state);
+        }
+        // An encoder that is not known any more cannot be told to go lower.
+        if was_below && !voice.is_some_and(Voice::is_below) {
+            self.below_floor(now, false);
+        }
     }
+}
+
+/// Whether the output reaches nobody. One that comes back by a line that failed is not believed at once.
+fn is_down(status: &OutputStatus, lives: Duration) -> bool {
+    let mut carrying = status.lines.iter().filter(|line| line.state == LineState::Carrying).peekable();
+    if carrying.peek().is_some() {
+        return status.down && carrying.all(|line| line.failing);
+    }
+    status.down || lives >= PATIENCE || status.lines.iter().any(|line| line.failing)
 }
 
 /// Whether the line has enough to spare, while it carries.
@@ -266,9 +347,13 @@ fn judge(now: Instant, account: &mut Account, reading: Option<Reading>, need: &N
     if let Some(changed) = account.headroom.handle(now, load) {
         let capacity_bps = reading.capacity.map_or(0, |bps| bps.0);
         if changed == Strain::Fine {
-            info!("the line has enough to spare again");
-        } else {
-            warn!(strain = ?changed, needed_bps = needed.0, capacity_bps, "the line has little to spare");
+            if std::mem::take(&mut account.told_strain) {
+                info!("the line has enough to spare again");
+            }
+        } else if let Some(held_back) = account.strain_log.pass(now) {
+            account.told_strain = true;
+            let needed_bps = needed.0;
+            warn!(strain = ?changed, needed_bps, capacity_bps, held_back, "the line has little to spare");
         }
         *strain = changed;
     }
@@ -313,3 +398,6 @@ fn why_words(why: Why) -> &'static str {
         Why::Unneeded => "it is not needed",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,11 @@
 //! and without what a line that is too slow cannot bear.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{info, warn};
 
-use crate::base::loggate::LogGate;
+use crate::base::loggate::FadingGate;
 use crate::base::ticks::Ticks;
 use crate::base::units::BitrateBps;
 use crate::hub::{Channel, Headers, Next, Reader, Start, Tag, TagKind};
@@ -20,9 +20,6 @@ use super::shed::{Shed, Shedding};
 
 /// Tags put in one go, so that a line that catches up does not keep the others waiting.
 const TAGS_MAX: usize = 64;
-
-/// How often a line that is too slow is told about.
-const SHED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Catching up goes at this many times what waits, or what the stream needs.
 const CATCH_UP: u64 = 2;
@@ -58,7 +55,6 @@ pub(super) struct Cargo {
     /// The next tag waits for its time.
     is_paced: bool,
     shed: Shed,
-    log: LogGate,
     told_shedding: bool,
     /// The keyframe of the GOP that it is in.
     gop: u64,
@@ -82,7 +78,6 @@ impl Cargo {
             pacer: Pacer::new(now, None),
             is_paced: false,
             shed: Shed::new(Ticks::ZERO, Shedding::Nothing),
-            log: LogGate::new(SHED_LOG_EVERY),
             told_shedding: false,
             gop: 0,
             expected: None,
@@ -154,7 +149,8 @@ impl Cargo {
         self.left_out + self.skipped + pictures + sounds
     }
 
-    /// Puts what may go on `link`. `behind`: the age of the oldest tag that the far end has not acknowledged.
+    /// Puts what may go on `link`. `behind`: the age of the oldest tag that the far end has not acknowledged. `log`:
+    /// how often it may say that the line is too slow, over all of the line's connections.
     ///
     /// # Errors
     /// If a tag cannot be framed.
@@ -163,6 +159,7 @@ impl Cargo {
         now: Instant,
         behind: Ticks,
         link: &mut Link,
+        log: &mut FadingGate,
         tell: &mut impl FnMut(LineEvent),
     ) -> Result<Fed, LinkError> {
         self.is_paced = false;
@@ -179,7 +176,7 @@ impl Cargo {
             }
             let behind = behind.max(self.reader.lag().span);
             match self.reader.try_next() {
-                Next::Tag(tag) => self.take(now, &tag, behind, link, tell)?,
+                Next::Tag(tag) => self.take(now, &tag, behind, link, log, tell)?,
                 Next::Jumped { .. } => self.headers = self.reader.fresh_headers().or(self.headers.take()),
                 Next::Empty => {
                     self.pacer.caught_up();
@@ -197,6 +194,7 @@ impl Cargo {
         tag: &Tag,
         behind: Ticks,
         link: &mut Link,
+        log: &mut FadingGate,
         tell: &mut impl FnMut(LineEvent),
     ) -> Result<(), LinkError> {
         if let Some(expected) = self.expected.filter(|expected| *expected < tag.seq) {
@@ -211,7 +209,7 @@ impl Cargo {
             self.gop = tag.seq;
         }
         let sends = self.shed.sends(tag.kind, behind);
-        self.tell_shedding(now, behind);
+        self.tell_shedding(now, behind, log);
         self.note_thinning(tag, sends, tell);
         if !sends {
             return Ok(());
@@ -273,10 +271,10 @@ impl Cargo {
         }
     }
 
-    /// Says so when the line is too slow, at most every ten seconds, and when it has caught up.
-    fn tell_shedding(&mut self, now: Instant, behind: Ticks) {
+    /// Says so when the line is too slow, as often as `log` lets it, and when it has caught up.
+    fn tell_shedding(&mut self, now: Instant, behind: Ticks, log: &mut FadingGate) {
         let sheds = self.shed.mode() != Shedding::Nothing;
-        if sheds && let Some(_) = self.log.pass(now) {
+        if sheds && log.pass(now).is_some() {
             let (pictures, sounds) = self.shed.left_out();
             let behind_ms = behind.millis();
             warn!(behind_ms, pictures, sounds, "the line is too slow: leaving out the rest of the GOP");

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::base::loggate::FadingGate;
 use crate::base::ticks::Ticks;
 use crate::base::units::BitrateBps;
 use crate::config::schema::{Destination, PushPath, Scheme};
@@ -80,6 +81,8 @@ pub(super) struct Line {
     login: Option<Login>,
     /// It was told that the far end may not know H.265.
     doubted_h265: bool,
+    /// How often it is told to be too slow: a new connection is no news.
+    slow_log: FadingGate,
     lookup: Option<Lookup>,
     found: Option<io::Result<Vec<SocketAddr>>>,
     /// The addresses that were last found.
@@ -97,6 +100,7 @@ impl Line {
             login: (destination.url.login.as_ref())
                 .map(|login| Login::new(login.user.clone(), login.password.clone())),
             doubted_h265: false,
+            slow_log: FadingGate::new(1),
             destination,
             dial: Dial(0),
             state: State::Idle,
@@ -199,7 +203,7 @@ impl Line {
                 Turn::default()
             }
             State::Connected(connected) => self.turn_connected(now, channel, connected, news),
-            State::Open(mut open) => match open.turn(now, behind, news) {
+            State::Open(mut open) => match open.turn(now, behind, &mut self.slow_log, news) {
                 Ok(turn) => {
                     self.doubt_h265(&open);
                     self.state = State::Open(open);
@@ -411,12 +415,19 @@ async fn open_wire(
 }
 
 impl Open {
-    fn turn(&mut self, now: Instant, behind: Ticks, news: &mut News) -> Result<Turn, LinkError> {
+    fn turn(
+        &mut self,
+        now: Instant,
+        behind: Ticks,
+        slow_log: &mut FadingGate,
+        news: &mut News,
+    ) -> Result<Turn, LinkError> {
         let mut turn = Turn::default();
         for _ in 0..ROUNDS_MAX {
             self.link.drive()?;
             self.tell_progress(news);
-            let fed = self.cargo.feed(now, behind, &mut self.link, &mut |event| news.push(event))?;
+            let fed =
+                self.cargo.feed(now, behind, &mut self.link, slow_log, &mut |event| news.push(event))?;
             self.link.drive()?;
             turn.again = fed == Fed::More || (fed == Fed::Full && self.link.has_room());
             turn.over = fed == Fed::Over && self.link.has_room();

@@ -102,5 +102,7 @@ fn describe_line(output: &str, active: bool, line: &LineStatus, page: &mut Expos
     page.counter("footlight_line_sent_bytes_total", "Bytes written.", &labels, line.bytes_sent);
     let help = "Bytes that the far end acknowledged.";
     page.counter("footlight_line_acknowledged_bytes_total", help, &labels, line.bytes_acked);
+    let help = "Packets that it should have carried and did not, whoever else has them.";
+    page.counter("footlight_line_missed_packets_total", help, &labels, line.missed);
     page.counter("footlight_line_retransmits_total", "Segments sent again.", &labels, line.retransmits);
 }

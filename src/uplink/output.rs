@@ -96,7 +96,7 @@ pub(super) async fn run(task: Task) {
         life.finish().await;
         ended
     };
-    figures.enter(State::Stopped);
+    figures.stop();
     match ended {
         Ended::Asked => info!("output stopped"),
         Ended::StreamOver => info!("output stopped: its stream is gone"),
@@ -157,7 +157,7 @@ impl Life {
         Life {
             watch: channel.reader(Start::Head),
             core: Failover::new(now, settings),
-            books: Books::new(figures, &lines),
+            books: Books::new(now, figures, lines.len()),
             lines,
             channel,
             voice,
@@ -406,7 +406,7 @@ impl Life {
             None
         };
         if let Some(below) = below {
-            self.books.below_floor(below);
+            self.books.below_floor(now, below);
         }
     }
 

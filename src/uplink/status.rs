@@ -106,6 +106,9 @@ pub struct OutputStatus {
     pub encoder: Option<BitrateBps>,
     /// The line cannot carry the least bitrate that the output allows.
     pub below_floor: bool,
+    /// No destination takes the stream, or one does only since a moment ago: it stays while a far end takes the
+    /// stream again and again, and hangs up each time.
+    pub down: bool,
     /// Why the last connection ended or was not made, in words without secrets.
     pub last_error: Option<String>,
     /// Its lines: the primary, then the standbys.
@@ -166,6 +169,10 @@ pub struct LineStatus {
     pub reading: Option<Reading>,
     /// How its load is judged.
     pub strain: Strain,
+    /// Packets of the stream that it should have carried and never did, whoever else has them.
+    pub missed: u64,
+    /// It failed, and has not been up for some seconds since.
+    pub failing: bool,
     /// Why its last connection ended or was not made.
     pub last_error: Option<String>,
 }
@@ -195,6 +202,7 @@ impl OutputStatus {
             needed: None,
             encoder: None,
             below_floor: false,
+            down: false,
             last_error: None,
             lines,
         }
@@ -208,16 +216,18 @@ impl OutputStatus {
             return alerts;
         }
         let carries = self.lines.iter().any(|line| line.state == LineState::Carrying);
-        if !carries {
+        if self.down {
             let why = self.last_error.as_deref().unwrap_or("no destination takes the stream yet");
-            alerts.push(("uplink-down", format!("{name} reaches no destination: {why}")));
+            let what =
+                if carries { "reached no destination until just now" } else { "reaches no destination" };
+            alerts.push(("uplink-down", format!("{name} {what}: {why}")));
         }
         if let Some(active) = self.active.filter(|active| *active != self.home) {
             let role = self.lines.get(active).map_or("another line", |line| line.role);
             alerts.push(("uplink-on-standby", format!("{name} is carried by {role}")));
         }
         for line in &self.lines {
-            if carries && matches!(line.state, LineState::Waiting) {
+            if !self.down && line.failing && line.state != LineState::Off {
                 let why = line.last_error.as_deref().unwrap_or("it cannot be reached");
                 alerts.push(("uplink-line-down", format!("{name}, {}: {why}", line.role)));
             }
@@ -280,6 +290,18 @@ impl Figures {
         if !matches!(state, State::Starting | State::Live) {
             (status.rtt, status.behind) = (None, Ticks::ZERO);
         }
+    }
+
+    /// The output has ended: nothing carries any more.
+    pub(super) fn stop(&self) {
+        self.enter(State::Stopped);
+        self.change(|status| {
+            (status.active, status.below_floor, status.down) = (None, false, false);
+            for line in &mut status.lines {
+                (line.state, line.trouble, line.failing) = (LineState::Off, None, false);
+                (line.reading, line.strain) = (None, Strain::Fine);
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, OutputStatus> {
