@@ -85,6 +85,14 @@ fn who_asks_wrongly_is_told_what_is_wrong_and_changes_nothing() {
         415,
         "a form of another site"
     );
+    for proxied in ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"] {
+        let request = Request::new("POST", switch).json(r#"{"line": 1}"#).header(proxied, "192.0.2.7");
+        assert_eq!(send(request), 403, "{proxied}");
+    }
+    for (path, allowed) in [("/api/v1/outputs", "GET, HEAD, OPTIONS"), (switch, "POST, OPTIONS")] {
+        let answer = Request::new("OPTIONS", path).send(box_.http()).unwrap();
+        assert_eq!((answer.status, answer.header("allow")), (204, Some(allowed)), "{path}");
+    }
     assert_eq!(get(box_.http(), "/api/v1/outputs/nobody").status, 404);
     assert_eq!(outputs(&box_)["outputs"][0]["switches"], 0);
 }

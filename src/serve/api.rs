@@ -13,8 +13,11 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Method, Request, StatusCode};
 
-use super::answers::{Answer, problem, with};
+use super::answers::{Answer, empty, problem, with};
 use super::house::House;
+
+/// By these a proxy tells of who asks; nobody else sends them.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /// A request's body, at most. Ours are a few dozen bytes.
 const BODY_BYTES_MAX: usize = 16 << 10;
@@ -23,6 +26,12 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 pub(super) async fn answer(house: &House, peer: IpAddr, path: &str, request: Request<Incoming>) -> Answer {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts[..] {
+        ["api", "v1", "outputs", ref rest @ ..] if request.method() == Method::OPTIONS => {
+            match outputs::methods(rest) {
+                "" => nothing_here(),
+                methods => with(empty(StatusCode::NO_CONTENT), header::ALLOW, methods),
+            }
+        }
         ["api", "v1", "outputs", ref rest @ ..] => outputs::answer(house, peer, rest, request).await,
         _ => nothing_here(),
     }
@@ -41,12 +50,17 @@ fn is_reading(method: &Method) -> bool {
     matches!(method, &Method::GET | &Method::HEAD)
 }
 
-/// Refuses who may not change anything: somebody on another machine, and a page of another site in a browser on
-/// this one. Such a page cannot ask for JSON to be taken without being asked back first (Fetch §4.9), and a name that
+/// Refuses who may not change anything: somebody on another machine, be it by way of a proxy on this one, and a page of
+/// another site in a browser on this one. Such a page cannot ask for JSON to be taken without being asked back first (Fetch §4.9), and a name that
 /// was pointed at this machine meanwhile shows in `Host`.
 fn refuse_change(peer: IpAddr, request: &Request<Incoming>) -> Option<Answer> {
     if !peer.to_canonical().is_loopback() {
         let words = "This can be done on the box itself only, for example by: ssh BOX curl ...";
+        return Some(problem(StatusCode::FORBIDDEN, words));
+    }
+    if FORWARDED.iter().any(|name| request.headers().contains_key(*name)) {
+        let words = "A proxy stands between: who asks may be on another machine. Ask the box itself, for example by: \
+                     ssh BOX curl ...";
         return Some(problem(StatusCode::FORBIDDEN, words));
     }
     let header =

@@ -36,9 +36,7 @@ pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: Re
         (
             class,
             match place {
-                Place::Api(path) if request.method() != Method::OPTIONS => {
-                    api::answer(house, peer, &path, request).await
-                }
+                Place::Api(path) => api::answer(house, peer, &path, request).await,
                 place => answer_at(house, link, peer, &request, place).await,
             },
         )

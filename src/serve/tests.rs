@@ -583,6 +583,8 @@ fn each_mistake_gets_its_answer() {
         (request("HEAD /live/main.flv HTTP/1.1"), 200, "video/x-flv"),
         (request("OPTIONS /live/main.flv HTTP/1.1"), 204, "access-control-allow-methods: GET, HEAD, OPTIONS"),
         (request("OPTIONS /healthz HTTP/1.1"), 204, "allow: GET, HEAD, OPTIONS"),
+        (request("OPTIONS /api/v1/outputs/cloud/hold HTTP/1.1"), 204, "allow: POST, OPTIONS"),
+        (request("OPTIONS /api/v1/outputs/cloud/dance HTTP/1.1"), 404, "no such part"),
     ] {
         let answer = stage.ask(&request);
         let line = request.lines().next().unwrap_or_default();

@@ -11,14 +11,14 @@ use tracing::{Instrument, info_span, warn};
 
 use crate::base::metrics::Exposition;
 use crate::base::units::BitrateBps;
-use crate::config::schema::{Destination, Output};
+use crate::config::schema::{Destination, Output, OutputMode};
 use crate::hub::Channel;
 
 use super::failover::LineId;
 use super::governor::{Governor, SetBitrate};
 use super::link::Name;
 use super::output::{self, Order, Task};
-use super::status::{Figures, LineStatus, OutputStatus};
+use super::status::{Figures, LineStatus, OutputStatus, State};
 
 /// Orders that may wait for an output; one more is refused.
 const ORDERS_MAX: usize = 8;
@@ -32,6 +32,12 @@ pub enum OrderError {
     /// It has no such destination.
     #[error("the output has no such line: 0 is the primary, 1 the first standby")]
     NoLine,
+    /// Its stream has no media yet: nothing is connected, and nobody knows when it will be.
+    #[error("the output waits for its stream: nothing is connected yet")]
+    Waits,
+    /// All its lines carry the stream at once.
+    #[error("all lines of this output carry the stream (mode \"mirror\"): none can be chosen")]
+    Mirrors,
     /// It has too many orders to follow already.
     #[error("the output is busy with earlier orders; try again")]
     Busy,
@@ -120,6 +126,14 @@ impl Outputs {
         let running = all.get(name).ok_or(OrderError::NoOutput)?;
         if line >= running.lines {
             return Err(OrderError::NoLine);
+        }
+        let OutputStatus { state, mode, .. } = running.figures.get();
+        if mode == OutputMode::Mirror && !matches!(order, Order::Reconnect(_)) {
+            return Err(OrderError::Mirrors);
+        }
+        // It would be followed hours later, when nobody thinks of it any more.
+        if state == State::WaitingForStream {
+            return Err(OrderError::Waits);
         }
         running.orders.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OrderError::Busy,

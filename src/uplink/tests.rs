@@ -413,3 +413,26 @@ fn a_person_moves_the_stream_and_a_wrong_order_changes_nothing() {
         outputs.shutdown().await;
     });
 }
+
+#[test]
+fn an_order_that_cannot_be_followed_now_is_refused_not_kept() {
+    run(async {
+        let (hub, far, outputs) = (Hub::new(), Far::new(&[Manner::Willing]).await, Outputs::new());
+        let second = Far::new(&[Manner::Willing]).await;
+        let mut camera = Camera::new(&hub);
+        let mode = crate::config::schema::OutputMode::Mirror;
+        let output = Output { standby: vec![second.output().primary], ..far.output() };
+        outputs.start(&output, hub.channel("main").expect("open"));
+        assert_eq!(outputs.switch("cloud", 1), Err(OrderError::Waits));
+        assert_eq!(outputs.reconnect("cloud", 1), Err(OrderError::Waits));
+        outputs.stop("cloud").await;
+        outputs.start(&Output { mode, ..output }, hub.channel("main").expect("open"));
+        camera.shoot(3);
+        wait_for(&outputs, |status| status.lines.iter().all(|line| line.connections == 1)).await;
+        for refused in [outputs.switch("cloud", 1), outputs.hold("cloud"), outputs.resume("cloud")] {
+            assert_eq!(refused, Err(OrderError::Mirrors));
+        }
+        assert_eq!(outputs.reconnect("cloud", 1), Ok(()));
+        outputs.shutdown().await;
+    });
+}

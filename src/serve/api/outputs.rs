@@ -43,10 +43,10 @@ pub(super) async fn answer(house: &House, peer: IpAddr, rest: &[&str], request: 
                 None => no_output(name),
             }
         }
-        [] | [_] => wrong_method("GET, HEAD"),
+        [] | [_] => wrong_method(methods(rest)),
         [name, verb @ ("switch" | "hold" | "resume" | "reconnect")] => {
             if request.method() != hyper::Method::POST {
-                return wrong_method("POST");
+                return wrong_method(methods(rest));
             }
             if let Some(refused) = refuse_change(peer, &request) {
                 return refused;
@@ -58,6 +58,15 @@ pub(super) async fn answer(house: &House, peer: IpAddr, rest: &[&str], request: 
             order(house, name, verb, &said)
         }
         _ => nothing_here(),
+    }
+}
+
+/// What can be done at this place; nothing where there is none.
+pub(super) fn methods(rest: &[&str]) -> &'static str {
+    match *rest {
+        [] | [_] => "GET, HEAD, OPTIONS",
+        [_, "switch" | "hold" | "resume" | "reconnect"] => "POST, OPTIONS",
+        _ => "",
     }
 }
 
@@ -86,6 +95,9 @@ fn order(house: &House, name: &str, verb: &str, said: &[u8]) -> Answer {
         Err(OrderError::NoOutput) => no_output(name),
         Err(error @ OrderError::NoLine) => {
             problem(StatusCode::UNPROCESSABLE_ENTITY, &format!("line: {error}."))
+        }
+        Err(error @ (OrderError::Waits | OrderError::Mirrors)) => {
+            problem(StatusCode::CONFLICT, &format!("{error}."))
         }
         Err(error @ OrderError::Busy) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}.")),
     }
@@ -149,10 +161,12 @@ fn describe_line(line: &LineStatus) -> Value {
         "interface": line.interface,
         "state": line.state.as_str(),
         "trouble": line.trouble,
+        "failing": line.failing,
         "connections": line.connections,
         "sent_bytes": line.bytes_sent,
         "acknowledged_bytes": line.bytes_acked,
         "retransmits": line.retransmits,
+        "missed_packets": line.missed,
         "reading": reading,
         "last_error": line.last_error,
     })
