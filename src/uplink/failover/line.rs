@@ -78,6 +78,8 @@ pub(super) struct Up {
     edge: u64,
     edge_still: Duration,
     edge_acked: u64,
+    /// How long nothing was owed and nothing came: a pause of the stream, longer than between two pictures.
+    quiet: Duration,
     /// What its program has read for certain.
     read: u64,
     /// What had been acknowledged so long ago.
@@ -190,6 +192,7 @@ impl Line {
             edge: 0,
             edge_still: Duration::ZERO,
             edge_acked: 0,
+            quiet: Duration::ZERO,
             read: 0,
             old: (Duration::ZERO, 0),
             slow: Duration::ZERO,
@@ -386,8 +389,9 @@ impl Up {
             return self.read;
         }
         self.edge_still += step;
-        let pause = sample.owed_bytes == 0 && acked == before.acked_bytes;
-        if pause && self.unread_since_edge() < FROZEN_BYTES && self.edge_still >= READ_LAG {
+        let quiet = sample.owed_bytes == 0 && acked == before.acked_bytes;
+        self.quiet = if quiet { self.quiet + step } else { Duration::ZERO };
+        if self.quiet >= READ_LAG && self.unread_since_edge() < FROZEN_BYTES && self.edge_still >= READ_LAG {
             (self.read, self.edge_acked, self.edge_still) = (acked, acked, Duration::ZERO);
         }
         self.read
