@@ -48,6 +48,9 @@ const BEGINS_ROUND_TRIPS: u32 = 4;
 pub struct Sample {
     /// Bytes of the connection that the far end's kernel acknowledged: `TcpInfo::bytes_acked`.
     pub acked_bytes: u64,
+    /// Bytes of the connection that the far end's program has read, where that is known: SRT, whose far end holds
+    /// back what it acknowledges. `None`: to be told from `window_bytes`.
+    pub read_bytes: Option<u64>,
     /// Bytes handed to the socket and not acknowledged: `SIOCOUTQ`.
     pub owed_bytes: u64,
     /// Of these, bytes not sent even once: `tcpi_notsent_bytes`.

@@ -181,7 +181,7 @@ impl Link {
     pub(super) fn acknowledged(&self) -> Option<u32> {
         match self {
             Link::Rtmp(link) => link.acknowledged(),
-            // What is acknowledged was received by its program: a sample says it all.
+            // What its program has, a sample says.
             Link::Srt(_) => None,
         }
     }

@@ -160,6 +160,15 @@ impl Caller {
         }
     }
 
+    /// Bytes of the stream that the far end's program has, as far as is known: acknowledged, and due. Never falls.
+    pub fn played_bytes(&mut self, now: Instant) -> u64 {
+        let now = self.advance(now);
+        match &mut self.state {
+            State::Live(sender) => sender.played_bytes(now),
+            State::Over { .. } | State::Induction | State::Conclusion { .. } => 0,
+        }
+    }
+
     /// How long the far end holds each packet: ours or its own wish, whichever is longer.
     pub fn latency(&self) -> Duration {
         match &self.state {

@@ -31,6 +31,12 @@ const LATENCY_FOR_PACING: u64 = 4;
 /// Bytes of IP, UDP and SRT headers that the line carries with each payload.
 const OVERHEAD_BYTES: u64 = 44;
 
+/// A far end's program is given this much time to take what is due, and its clock may be this much off ours.
+const PLAY_MICROS: u64 = 20_000;
+
+/// What is due within the same span is counted as one: of a latency of half a minute, 3,000 entries are kept.
+const HELD_STEP_MICROS: u64 = 10_000;
+
 /// A far end that says nothing is asked again within this time, however long it has been silent.
 const PROBE_EVERY_MAX_MICROS: u64 = 250_000;
 
@@ -77,6 +83,10 @@ pub(super) struct Sender {
     flight: VecDeque<Sent>,
     /// The number of the first packet in flight: all before are acknowledged.
     acked: u64,
+    /// What the far end acknowledged and holds back until it is due: where in the stream it ends, and when its program
+    /// has it, oldest first.
+    held: VecDeque<(u64, u64)>,
+    played_bytes: u64,
     /// Packets before this one may be sent, the far end has room for them.
     limit: u64,
     /// The packet after the last one that is known to have arrived.
@@ -115,6 +125,8 @@ impl Sender {
             waiting: VecDeque::new(),
             flight: VecDeque::new(),
             acked: 0,
+            held: VecDeque::new(),
+            played_bytes: 0,
             limit: accepted.window as u64,
             arrived_upto: 0,
             again: BTreeSet::new(),
@@ -144,6 +156,16 @@ impl Sender {
 
     pub(super) fn figures(&self) -> Figures {
         Figures { rtt: Duration::from_micros(self.rtt_micros), ..self.figures }
+    }
+
+    /// Bytes that the far end's program has: what is acknowledged lies in the far end's buffer until it is due, and is
+    /// gone with it if it is killed.
+    pub(super) fn played_bytes(&mut self, now: u64) -> u64 {
+        while let Some((end, _)) = self.held.front().copied().filter(|(_, due)| *due <= now) {
+            self.played_bytes = end;
+            self.held.pop_front();
+        }
+        self.played_bytes
     }
 
     /// Nothing waits and nothing is under way.
@@ -189,15 +211,29 @@ impl Sender {
         if upto == self.acked {
             return;
         }
+        let mut born_micros = 0;
         for _ in self.acked..upto {
             let Some(done) = self.flight.pop_front() else { break };
             self.figures.acked_bytes += done.payload.len() as u64;
+            born_micros = done.born_micros;
             let in_time = done.last_micros + self.rtt_micros / 2 <= done.born_micros + self.latency_micros;
             self.figures.late_packets += u64::from(done.repeats > 0 && !in_time);
         }
         self.acked = upto;
+        self.hold(born_micros);
         self.again = self.again.split_off(&upto);
         self.heard(now, upto);
+    }
+
+    /// What is acknowledged so far, the last of it put at `born_micros`, is the program's once it is due.
+    fn hold(&mut self, born_micros: u64) {
+        let due = born_micros + self.latency_micros + self.rtt_micros + PLAY_MICROS;
+        let newest = self.held.back().map_or(0, |(_, due)| *due);
+        let due = due.next_multiple_of(HELD_STEP_MICROS).max(newest);
+        match self.held.back_mut().filter(|(_, newest)| *newest == due) {
+            Some((end, _)) => *end = self.figures.acked_bytes,
+            None => self.held.push_back((self.figures.acked_bytes, due)),
+        }
     }
 
     pub(super) fn on_nak(&mut self, now: u64, body: &[u8]) {

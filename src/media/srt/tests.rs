@@ -385,6 +385,26 @@ fn into_a_hole_goes_a_moment_of_the_stream_and_all_of_it_comes_out_when_the_line
 }
 
 #[test]
+fn what_the_far_end_acknowledged_is_its_programs_only_once_it_is_due() {
+    let mut sim = Sim::new(settings(), House::default(), 5);
+    sim.until_live().unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..100 {
+        let began = sim.now;
+        sim.feed(33).unwrap();
+        ends.push((began, sim.caller.figures().taken_bytes));
+        let played = sim.caller.played_bytes(sim.now);
+        assert!(played <= sim.caller.figures().acked_bytes);
+        // A tag that was put then is due a latency and the way there later, and is known of a little after that.
+        let due = |age: u64| ends.iter().rfind(|(at, _)| sim.now - *at >= Duration::from_millis(age));
+        assert!(due(600 + 25).map_or(played == 0, |(_, end)| played <= *end), "too early");
+        assert!(due(600 + 25 + 120).is_none_or(|(_, end)| played >= *end), "too late");
+    }
+    sim.run(1_000).unwrap();
+    assert_eq!(sim.caller.played_bytes(sim.now), sim.caller.figures().taken_bytes);
+}
+
+#[test]
 fn a_far_end_that_is_gone_for_five_seconds_is_given_up_and_one_that_rests_is_not() {
     let mut sim = Sim::new(settings(), House::default(), 5);
     sim.until_live().unwrap();

@@ -334,6 +334,14 @@ impl Line {
         well.then(|| self.is_sick(now))
     }
 
+    /// How long the far end holds back what it acknowledges, where it does: the age of what its program got last.
+    pub(super) fn holds_back(&self) -> Duration {
+        let Some(sample) = self.stats.last().filter(|sample| sample.read_bytes.is_some()) else {
+            return Duration::ZERO;
+        };
+        self.inflight.oldest_beyond(0).map_or(Duration::ZERO, |at| (sample.stream_at - at).duration())
+    }
+
     /// What the far end acknowledged in the last seconds; bits per second.
     pub(super) fn carries_bps(&self) -> u64 {
         self.stats.acked_over(Duration::from_secs(3)).0
@@ -365,10 +373,15 @@ impl Up {
         self.sampled.map_or(0, |(_, sample)| sample.acked_bytes).saturating_sub(self.edge_acked)
     }
 
-    /// How far the far end's program has read, as far as one can tell: its kernel offers to take more only when
-    /// something was read. Bytes taken by the kernel of a program that froze are not counted as delivered.
+    /// How far the far end's program has read, as far as one can tell. By SRT that is known. By TCP, its kernel
+    /// offers to take more only when something was read. Bytes taken by the kernel of a program that froze are not
+    /// counted as delivered.
     fn read_until(&mut self, sample: Sample, before: Sample, step: Duration) -> u64 {
         let acked = sample.acked_bytes;
+        if let Some(read) = sample.read_bytes {
+            (self.read, self.edge_acked) = (self.read.max(read.min(acked)), acked);
+            return self.read;
+        }
         let Some(window) = sample.window_bytes else {
             (self.read, self.edge_acked) = (acked, acked);
             return self.read;

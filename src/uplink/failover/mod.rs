@@ -430,8 +430,13 @@ impl Failover {
     fn homeward(&self, now: Instant, ring: Ring) -> Option<LineId> {
         let due = self.failback_due().filter(|due| *due <= now)?;
         let fresh = self.place().is_none_or(|place| place.seq >= ring.newest_gop)
-            && now < ring.since + HANDOVER_YOUNG;
+            && now < ring.since + HANDOVER_YOUNG + self.holds_back();
         (fresh || self.ordered || now >= due + HANDOVER_PATIENCE).then_some(self.home)
+    }
+
+    /// How far behind the stream the oldest frame that the carrier owes stands even on the best of lines.
+    fn holds_back(&self) -> Duration {
+        self.carrier.map_or(Duration::ZERO, |carrier| self.lines[carrier.index()].holds_back())
     }
 
     /// The stream goes to `to`, from the GOP that holds the oldest frame nobody acknowledged.
@@ -521,6 +526,8 @@ fn push(out: &mut Actions, action: Action) {
     debug_assert!(fits, "one event asks for no more than `Actions` holds");
 }
 
+#[cfg(test)]
+mod holding;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]

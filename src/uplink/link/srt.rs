@@ -289,6 +289,7 @@ impl SrtLink {
         }
         Sample {
             acked_bytes: figures.acked_bytes,
+            read_bytes: Some(self.caller.played_bytes(now)),
             owed_bytes: figures.taken_bytes - figures.acked_bytes,
             // What only waits for its turn says nothing of the line, nor does silence of what it could carry: that it is
             // too narrow shows in the round trip and in what is acknowledged.

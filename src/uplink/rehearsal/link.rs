@@ -289,6 +289,7 @@ impl Link {
             delivered_segments: Some(kernel.delivered_segments),
             sent_segments: kernel.sent_segments,
             retransmitted_segments: kernel.retransmitted_segments,
+            read_bytes: None,
             window_bytes: Some(kernel.window_bytes),
         };
         Some((live.dial, sample))

@@ -153,6 +153,7 @@ impl Narrow {
                 delivered_segments: Some(kernel.delivered_segments),
                 sent_segments: kernel.sent_segments,
                 retransmitted_segments: kernel.retransmitted_segments,
+                read_bytes: None,
                 window_bytes: Some(kernel.window_bytes),
             },
             self.inflight.oldest_beyond(kernel.acked_bytes),
