@@ -28,13 +28,17 @@ enum Parity {
     Odd = 2,
 }
 
+/// Both keys, the even one first.
+const BOTH: u8 = 3;
+
 impl Parity {
     fn other(self) -> Parity {
         if self == Parity::Even { Parity::Odd } else { Parity::Even }
     }
 }
 
-/// A key to come, and its announcement.
+/// A key to come, and its announcement: of both keys, as libsrt has it. gosrt (MediaMTX, Restreamer) passes over a
+/// repeat that tells of one.
 struct Next {
     key: Vec<u8>,
     message: Vec<u8>,
@@ -131,7 +135,11 @@ impl Keys {
         {
             let key = draw(&self.secret, self.made, self.key.len());
             self.made += 1;
-            let message = self.wrapped(self.parity.other() as u8, &key);
+            let both = match self.parity {
+                Parity::Even => [&self.key[..], &key].concat(),
+                Parity::Odd => [&key[..], &self.key].concat(),
+            };
+            let message = self.wrapped(BOTH, &both);
             self.next = Some(Next { key, message, confirmed: false, said_at: None });
         }
         if self.used > self.refresh_after
@@ -141,6 +149,7 @@ impl Keys {
         }
     }
 
+    /// A message of one key, or of both.
     fn wrapped(&self, which: u8, key: &[u8]) -> Vec<u8> {
         let mut wrapped = vec![0; key.len() + 8];
         // Neither length can be wrong, by construction: what would not be wrapped stays zeros, which no far end takes.
@@ -154,7 +163,8 @@ impl Keys {
             _ => wrap::<KwAes256>(&self.kek, key, &mut wrapped, |kw, key, out| kw.wrap_key(key, out).is_ok()),
         };
         // Version 1, key material, "Haivision"; which key; AES-CTR, no authentication, SRT live; lengths in words.
-        let mut out = vec![0x12, 0x20, 0x29, which, 0, 0, 0, 0, 2, 0, 2, 0, 0, 0, 4, (key.len() / 4) as u8];
+        let key_words = (self.key.len() / 4) as u8;
+        let mut out = vec![0x12, 0x20, 0x29, which, 0, 0, 0, 0, 2, 0, 2, 0, 0, 0, 4, key_words];
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&wrapped);
         out
@@ -223,12 +233,25 @@ mod tests {
             announced = keys.announcement(u64::from(seq) * 10_000).or(announced);
         }
         let announced = announced.expect("the next key was told");
-        assert_eq!(announced[3], 2);
+        assert_eq!((announced[3], announced[15], announced.len()), (3, 4, 16 + 16 + 8 + 32));
+        let mut both = [0; 32];
+        let kek = KwAes128::new_from_slice(&keys.kek).unwrap();
+        assert!(kek.unwrap_key(&announced[32..], &mut both).is_ok());
+        assert_eq!(&both[..16], &keys.key[..], "the even key, which is in use");
         keys.confirm(b"something else");
         assert_eq!(keys.encrypt(300, &mut [0; 8]), 1);
         keys.confirm(&announced);
         assert_eq!(keys.announcement(1 << 40), None);
         assert_eq!(keys.encrypt(301, &mut [0; 8]), 2);
         assert_eq!(keys.message()[3], 2);
+        assert_eq!(&both[16..], &keys.key[..]);
+        // And back again.
+        let announced = (0..100).find_map(|seq| {
+            keys.encrypt(seq, &mut [0; 8]);
+            keys.announcement(1 << 41)
+        });
+        let announced = announced.expect("the key after it was told");
+        assert!(kek.unwrap_key(&announced[32..], &mut both).is_ok());
+        assert_eq!(&both[16..], &keys.key[..], "the odd key, which is in use, stands behind the even one");
     }
 }
