@@ -4,7 +4,7 @@
 //! ```text
 //!   picture ──annexb──> AUD, parameter sets, units ──pes──> | 00 00 01 E0 … PTS DTS | ──packet──> 47 … 188 bytes
 //!   sound   ──ADTS────> header, frame ───────────────pes──> | 00 00 01 C0 … PTS     | ──packet──> 47 … 188 bytes
-//!   psi: PAT and PMT before each keyframe, and every 500 ms
+//!   psi: PAT and PMT before each keyframe, and every 400 ms
 //! ```
 //!
 //! Pure, and writing only: [`Mux`] is handed what stands in the hub's FLV tags and appends whole packets of 188 bytes.

@@ -18,8 +18,9 @@ pub const LEAD: Ticks = Ticks::from_millis(200);
 /// The clock is told at least this often; §2.7.2 allows 100 ms.
 const PCR_EVERY: Ticks = Ticks::from_millis(80);
 
-/// The tables are repeated at least this often. Who tunes in can do nothing without them.
-const TABLES_EVERY: Ticks = Ticks::from_millis(500);
+/// The tables are repeated at least this often, at the next tag: TR 101 290 allows 500 ms. Who tunes in can do nothing
+/// without them.
+const TABLES_EVERY: Ticks = Ticks::from_millis(400);
 
 const PAT_PID: u16 = 0;
 const PMT_PID: u16 = 0x1000;
@@ -54,6 +55,10 @@ pub struct Mux {
     told: Option<Tracks>,
     tables_at: Option<Ticks>,
     pcr_at: Option<Ticks>,
+    /// The last picture, the last sound, and the last sound before that picture or the first one after it.
+    video_at: Option<Ticks>,
+    audio_at: Option<Ticks>,
+    audio_base: Option<Ticks>,
     pes: Vec<u8>,
 }
 
@@ -80,6 +85,9 @@ impl Mux {
             told: None,
             tables_at: None,
             pcr_at: None,
+            video_at: None,
+            audio_at: None,
+            audio_base: None,
             pes: Vec::new(),
         }
     }
@@ -87,6 +95,12 @@ impl Mux {
     /// Other tracks begin: those of before are gone unless their headers come again.
     pub fn forget_tracks(&mut self) {
         (self.video, self.audio) = (None, None);
+        (self.video_at, self.audio_at, self.audio_base) = (None, None, None);
+    }
+
+    /// There is no sound from here on, or none that can go: better none than one under a false header.
+    pub fn forget_sound(&mut self) {
+        (self.audio, self.audio_at, self.audio_base) = (None, None, None);
     }
 
     /// The picture from here on, by its `avcC` or `hvcC`.
@@ -122,7 +136,9 @@ impl Mux {
         let sets = self.video.as_ref().ok_or(TsError::NoHeader)?;
         pes::write(&mut self.pes, pes::VIDEO, pts, dts, |out| sets.write_picture(out, keyframe, payload));
         self.tables_if_due(out, dts, keyframe);
-        let marks = self.clock(dts, keyframe);
+        let is_again = self.video_at.replace(dts).is_some_and(|last| dts < last);
+        self.audio_base = self.audio_at;
+        let marks = self.clock(dts, keyframe, is_again);
         self.video_pid.write_unit(out, marks, &self.pes);
         Ok(())
     }
@@ -140,14 +156,16 @@ impl Mux {
         });
         self.tables_if_due(out, dts, false);
         let mut marks = Marks::default();
+        let is_again = self.audio_at.replace(dts).is_some_and(|last| dts < last);
         if self.video.is_none() {
-            marks = self.clock(dts, true);
-        } else if let Some(told) = self.pcr_at
-            && dts >= told + PCR_EVERY
-        {
-            // The picture stands still, or comes slowly.
-            self.pcr_at = Some(dts);
-            self.video_pid.write_clock(out, (dts - LEAD).0);
+            marks = self.clock(dts, true, is_again);
+        } else {
+            let at = self.pictures_time(dts);
+            if self.pcr_at.is_none_or(|told| at >= told + PCR_EVERY) {
+                // There is no picture yet, or it stands still, or comes slowly.
+                self.pcr_at = Some(at);
+                self.video_pid.write_clock(out, (at - LEAD).0);
+            }
         }
         self.audio_pid.write_unit(out, marks, &self.pes);
         Ok(())
@@ -188,9 +206,17 @@ impl Mux {
         }
     }
 
-    /// The clock with a unit at `dts`. It runs backwards only where the stream itself is sent again, and says so.
-    fn clock(&mut self, dts: Ticks, random_access: bool) -> Marks {
-        let back = self.pcr_at.is_some_and(|told| dts + LEAD < told);
+    /// Where the picture would be with sound at `dts`: sound that runs ahead must not take the clock with it, or every
+    /// picture would come too late for it.
+    fn pictures_time(&mut self, dts: Ticks) -> Ticks {
+        let base = *self.audio_base.get_or_insert(dts);
+        self.video_at.map_or(dts, |video_at| video_at + (dts - base))
+    }
+
+    /// The clock with a unit at `dts`. It runs backwards only where the stream itself is sent again (`is_again`: its
+    /// track went back), and says so.
+    fn clock(&mut self, dts: Ticks, random_access: bool, is_again: bool) -> Marks {
+        let back = is_again && self.pcr_at.is_some_and(|told| dts + LEAD < told);
         let at = if back { dts } else { self.pcr_at.map_or(dts, |told| told.max(dts)) };
         self.pcr_at = Some(at);
         Marks { random_access, discontinuity: back, pcr: Some((at - LEAD).0) }

@@ -122,7 +122,8 @@ fn sound_is_framed_as_adts() {
     let (mut mux, mut out) = (ready(), BytesMut::new());
     mux.audio(&mut out, Ticks(1_920), &[7; 300]).unwrap();
     let units = demux(&out);
-    let (pts, _, body) = pes(&units[2]);
+    let sound = units.iter().find(|unit| unit.pid == 0x101).unwrap();
+    let (pts, _, body) = pes(sound);
     let (header, frame, rest) = aac::split_adts(body).unwrap();
     assert_eq!((pts, header.frame_bytes, frame, rest.len()), (1_920, 307, &[7; 300][..], 0));
 }
@@ -175,6 +176,52 @@ fn a_stream_that_is_sent_again_says_that_its_clock_jumps() {
     mux.video(&mut out, Ticks(720_000), Ticks(720_000), true, &picture(10, true)).unwrap();
     let pictures: Vec<Unit> = demux(&out).into_iter().filter(|unit| unit.pid == 0x100).collect();
     assert_eq!(pictures.iter().map(|unit| unit.discontinuity).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn sound_far_ahead_of_the_picture_leaves_the_clock_to_the_picture() {
+    let (mut mux, mut out) = (ready(), BytesMut::new());
+    let ahead = 900 * 90;
+    let mut sounds = (0..).map(|frame| Ticks(ahead + frame * 1_920)).peekable();
+    for number in 0..100 {
+        let at = Ticks(number * 3_000);
+        mux.video(&mut out, at, at, number % 30 == 0, &picture(10, false)).unwrap();
+        while let Some(sound) = sounds.next_if(|sound| sound.0 < at.0 + 3_000 + ahead) {
+            mux.audio(&mut out, sound, &[0; 100]).unwrap();
+        }
+    }
+    let units = demux(&out);
+    assert!(units.iter().all(|unit| !unit.discontinuity), "nothing was sent again");
+    let pictures = units.iter().filter(|unit| unit.pid == 0x100 && !unit.payload.is_empty());
+    for unit in pictures {
+        let (_, dts, _) = pes(unit);
+        let pcr = unit.pcr.expect("every picture tells the clock");
+        let lead = (dts - pcr).rem_euclid(1 << 33);
+        assert!((LEAD.0 - 3_000..=LEAD.0).contains(&lead), "a picture comes {lead} ticks before its time");
+    }
+}
+
+#[test]
+fn sound_before_the_first_picture_brings_the_clock() {
+    let (mut mux, mut out) = (ready(), BytesMut::new());
+    for frame in 0..50 {
+        mux.audio(&mut out, Ticks(90_000 + 1_920 * frame), &[0; 100]).unwrap();
+    }
+    let clock: Vec<i64> = demux(&out).iter().filter_map(|unit| unit.pcr).collect();
+    assert!(clock.len() >= 10, "{clock:?}");
+    assert_eq!(clock[0], 90_000 - LEAD.0);
+}
+
+#[test]
+fn sound_that_is_gone_is_gone_from_the_tables() {
+    let (mut mux, mut out) = (ready(), BytesMut::new());
+    mux.video(&mut out, Ticks(0), Ticks(0), true, &picture(10, true)).unwrap();
+    mux.forget_sound();
+    assert_eq!(mux.audio(&mut out, Ticks(0), &[0; 10]), Err(TsError::NoHeader));
+    mux.video(&mut out, Ticks(3_000), Ticks(3_000), false, &picture(10, false)).unwrap();
+    let tables: Vec<u8> =
+        demux(&out).iter().filter(|unit| unit.pid == 0x1000).map(|unit| unit.payload[3]).collect();
+    assert_eq!(tables, [23, 18], "bytes of the table with two streams, and with one");
 }
 
 proptest! {
