@@ -392,6 +392,7 @@ fn why_words(why: Why) -> &'static str {
         Why::Stalled => "nothing arrived any more",
         Why::Frozen => "the far end reads nothing any more",
         Why::Slow => "the line was too slow",
+        Why::Lossy => "the line lost some of the stream",
         Why::Home => "home is well again",
         Why::Told => "a person said so",
         Why::Hung(_) => "it did not answer",

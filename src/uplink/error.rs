@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::media::rtmp::{LoginError, Phase, SessionError, Stage};
-use crate::media::srt::SrtError;
+use crate::media::srt::{Reason, SrtError};
 
 use super::failover::{Ending, LineEvent, Phase as Step, Refusal};
 use super::link::Name;
@@ -161,9 +161,10 @@ impl LinkError {
             LinkError::Closed { phase, .. } => (Phase::Connect..Phase::Live).contains(phase),
             LinkError::NotSpoken { .. } | LinkError::NoInterface { .. } | LinkError::Login { .. } => true,
             LinkError::Tls { cause, .. } => cause.wants_a_person(),
-            LinkError::Srt { cause, .. } => {
-                !matches!(cause, SrtError::Closed | SrtError::Peer(_) | SrtError::Silent)
-            }
+            LinkError::Srt { cause, .. } => !matches!(
+                cause,
+                SrtError::Closed | SrtError::Peer(_) | SrtError::Silent | SrtError::Unanswered
+            ),
             _ => false,
         }
     }
@@ -217,6 +218,12 @@ fn is_reset(cause: &io::Error) -> bool {
 fn srt_hint(cause: SrtError, field: &str) -> String {
     match cause {
         SrtError::Refused(reason) if reason.is_secret() => format!("; check `passphrase` of `{field}`"),
+        // gosrt says so of a wrong passphrase, too.
+        SrtError::Refused(Reason(1002)) => {
+            format!(
+                "; check `streamid` in `{field}`, `passphrase` if there is one, and the far end's own log"
+            )
+        }
         SrtError::Refused(_) => format!("; check `streamid` in `{field}`, and the far end's own log"),
         SrtError::Unfit(_) => format!("; check host and port in `{field}`"),
         _ => String::new(),

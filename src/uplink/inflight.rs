@@ -138,6 +138,24 @@ impl Inflight {
         self.owed.iter().find(|owed| owed.end > upto).map(|owed| owed.at)
     }
 
+    /// The first and the last tag of which something stands between these bytes, of those that are owed.
+    pub fn between(&self, from: u64, to: u64) -> Option<(Seq, Seq)> {
+        let (mut found, mut begin) = (None, self.acked);
+        for owed in &self.owed {
+            if begin < to && owed.end > from {
+                let first = found.map_or(owed.first, |(first, _)| first);
+                found = Some((first, owed.last));
+            }
+            begin = owed.end;
+        }
+        found
+    }
+
+    /// What was written did not all arrive: another time the connection begins at a keyframe, as a fresh one does.
+    pub fn forget_written(&mut self) {
+        self.written = None;
+    }
+
     /// Whether a tag was written and not acknowledged.
     pub fn owes(&self) -> bool {
         !self.owed.is_empty()
@@ -173,6 +191,9 @@ mod tests {
         }
         assert_eq!(inflight.oldest_beyond(1_100), Some(Ticks(41 * 90)));
         assert_eq!(inflight.oldest_beyond(2_500), None);
+        assert_eq!(inflight.between(1_000, 1_001), Some((Seq(41), Seq(41))));
+        assert_eq!(inflight.between(1_199, 1_201), Some((Seq(41), Seq(42))));
+        assert_eq!(inflight.between(2_500, 9_000), None);
         for (upto, want) in [
             (0, place(40, 40)),
             (999, place(40, 40)),

@@ -293,6 +293,9 @@ impl Line {
                 return None;
             }
         };
+        while let Some(lost) = open.link.take_lost() {
+            news.push(LineEvent::Lost { from: lost.start, to: lost.end });
+        }
         let (waiting_bytes, waiting_at) = open.cargo.waiting();
         let sample = Sample {
             waiting_bytes: sample.waiting_bytes + waiting_bytes,

@@ -6,6 +6,7 @@ mod rtmp;
 mod srt;
 
 use std::io;
+use std::ops::Range;
 use std::task::{Context, Poll};
 
 use socket2::Socket;
@@ -177,12 +178,21 @@ impl Link {
         }
     }
 
-    /// The far end's last word about what its program received: RTMP's acknowledgement.
+    /// A number that changes with each sign of life of the far end that a sample does not show: RTMP's
+    /// acknowledgement, and SRT's repeated word that something is missing.
     pub(super) fn acknowledged(&self) -> Option<u32> {
         match self {
             Link::Rtmp(link) => link.acknowledged(),
-            // What its program has, a sample says.
-            Link::Srt(_) => None,
+            Link::Srt(link) => Some(link.signs_of_life()),
+        }
+    }
+
+    /// Bytes, as [`Sample::acked_bytes`] counts, that the far end acknowledged and went on without: to be asked for
+    /// before each sample, until there is nothing.
+    pub(super) fn take_lost(&mut self) -> Option<Range<u64>> {
+        match self {
+            Link::Rtmp(_) => None,
+            Link::Srt(link) => link.take_lost(),
         }
     }
 

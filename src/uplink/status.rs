@@ -96,8 +96,8 @@ pub struct OutputStatus {
     pub behind: Ticks,
     /// Packets left out because the line was too slow.
     pub left_out: u64,
-    /// Packets that no destination has, by why: no line, left behind, overrun, thinned.
-    pub lost: [u64; 4],
+    /// Packets that no destination has, by why: no line, left behind, overrun, thinned, too late.
+    pub lost: [u64; REASONS.len()],
     /// Connections after the first of each line.
     pub reconnects: u64,
     /// What the stream needs, sound included.
@@ -197,7 +197,7 @@ impl OutputStatus {
             retransmits: 0,
             behind: Ticks::ZERO,
             left_out: 0,
-            lost: [0; 4],
+            lost: [0; REASONS.len()],
             reconnects: 0,
             needed: None,
             encoder: None,
@@ -257,11 +257,12 @@ impl OutputStatus {
 }
 
 /// The place of a reason in [`OutputStatus::lost`], and its name.
-pub(super) const REASONS: [(GapReason, &str); 4] = [
+pub(super) const REASONS: [(GapReason, &str); 5] = [
     (GapReason::NoLine, "no_line"),
     (GapReason::LeftBehind, "left_behind"),
     (GapReason::Overrun, "overrun"),
     (GapReason::Thinned, "thinned"),
+    (GapReason::TooLate, "too_late"),
 ];
 
 /// The figures, shared by an output's task and who asks.

@@ -383,7 +383,7 @@ fn a_standby_takes_over_where_the_primary_was_cut_off_and_nothing_is_missing() {
             assert_eq!(second.hear_video().await.0, frame * 40);
         }
         let status = wait_for(&outputs, |status| status.active == Some(1)).await;
-        assert_eq!((status.switches, status.lost, status.lines[1].connections), (1, [0; 4], 1));
+        assert_eq!((status.switches, status.lost, status.lines[1].connections), (1, [0; 5], 1));
         assert_eq!(status.destination, format!("rtmp://{}", second.address));
         assert!(status.alerts().iter().any(|(key, _)| *key == "uplink-on-standby"), "{:?}", status.alerts());
         outputs.shutdown().await;

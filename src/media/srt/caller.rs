@@ -1,6 +1,7 @@
 //! One connection, from the first handshake to the good-bye.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::crypto::{Keys, PASSPHRASE_BYTES_MAX, PASSPHRASE_BYTES_MIN, REFRESH_AFTER};
@@ -11,6 +12,10 @@ use super::sender::{Figures, Sender};
 
 /// How often a handshake is said again.
 const HANDSHAKE_EVERY_MICROS: u64 = 250_000;
+
+/// A listener that gave a cookie and has not answered since is asked from the beginning, by another socket number: it
+/// may have answered, and gosrt passes over repeats of a caller that it knows.
+const CONCLUSION_MICROS: u64 = 3_000_000;
 
 /// A connection on which we said nothing for so long says that it lives (§3.2.3).
 const KEEP_ALIVE_AFTER_MICROS: u64 = 1_000_000;
@@ -75,6 +80,9 @@ pub enum SrtError {
     /// The listener said no.
     #[error("it refused: {0}")]
     Refused(Reason),
+    /// It knows us, but whatever it said last did not come: another try begins afresh.
+    #[error("its leave to send was lost on the way")]
+    Unanswered,
     /// Somebody answers, but is no listener for a live stream.
     #[error("{0}")]
     Unfit(&'static str),
@@ -95,7 +103,7 @@ pub enum SrtError {
 )]
 enum State {
     Induction,
-    Conclusion { cookie: u32, keys: Option<Keys>, asked_micros: Option<u64> },
+    Conclusion { cookie: u32, keys: Option<Keys>, since: u64, asked_micros: Option<u64> },
     Live(Sender),
     Over { good_bye: Option<Vec<u8>>, figures: Figures },
 }
@@ -107,6 +115,9 @@ pub struct Caller {
     peer: heapless::Vec<u8, 16>,
     began: Instant,
     now: u64,
+    /// Where the wire's time begins: when the listener gave its cookie. gosrt (MediaMTX, Restreamer) adds what our
+    /// conclusion says of the time to its latency, for good.
+    wire_from: u64,
     state: State,
     said_micros: Option<u64>,
     heard_micros: u64,
@@ -134,6 +145,7 @@ impl Caller {
             peer: heapless::Vec::from_slice(peer).unwrap_or_default(),
             began: now,
             now: 0,
+            wire_from: 0,
             state: State::Induction,
             said_micros: None,
             heard_micros: 0,
@@ -166,6 +178,15 @@ impl Caller {
         match &mut self.state {
             State::Live(sender) => sender.played_bytes(now),
             State::Over { .. } | State::Induction | State::Conclusion { .. } => 0,
+        }
+    }
+
+    /// Bytes of the stream, as [`Caller::played_bytes`] counts, that the far end acknowledged and yet went on without,
+    /// as far as one can tell: to be asked for until there is nothing, before [`Caller::played_bytes`] is.
+    pub fn take_lost(&mut self) -> Option<Range<u64>> {
+        match &mut self.state {
+            State::Live(sender) => sender.take_lost(),
+            State::Over { .. } | State::Induction | State::Conclusion { .. } => None,
         }
     }
 
@@ -252,11 +273,14 @@ impl Caller {
     /// after anything else. One that could not be sent counts as lost on the way.
     ///
     /// # Errors
-    /// [`SrtError::Silent`].
+    /// [`SrtError::Silent`], and [`SrtError::Unanswered`].
     pub fn transmit(&mut self, now: Instant) -> Result<Option<Vec<u8>>, SrtError> {
         let now = self.advance(now);
         if self.phase() == Phase::Live && now >= self.heard_micros + SILENT_AFTER_MICROS {
             return Err(SrtError::Silent);
+        }
+        if matches!(self.state, State::Conclusion { since, .. } if now >= since + CONCLUSION_MICROS) {
+            return Err(SrtError::Unanswered);
         }
         let datagram = self.next_datagram(now);
         if datagram.is_some() {
@@ -289,7 +313,7 @@ impl Caller {
     pub fn close(&mut self, now: Instant) {
         let now = self.advance(now);
         let good_bye = match &self.state {
-            State::Live(sender) => Some(sender.shutdown(now)),
+            State::Live(sender) => Some(sender.shutdown(now - self.wire_from)),
             _ => None,
         };
         self.state = State::Over { good_bye, figures: self.figures() };
@@ -317,7 +341,8 @@ impl Caller {
                     let key_bytes = key_bytes.unwrap_or(KEY_BYTES);
                     Keys::new(passphrase, key_bytes, dice.salt, dice.secret, refresh_after)
                 });
-                self.state = State::Conclusion { cookie, keys, asked_micros: None };
+                self.wire_from = now;
+                self.state = State::Conclusion { cookie, keys, since: now, asked_micros: None };
             }
             Answer::Accepted(accepted) => {
                 let keys = match &mut self.state {
@@ -327,9 +352,11 @@ impl Caller {
                 // The first measure of the round trip; an answer that took a repeat makes it too long, for a moment.
                 let rtt = asked.map_or(0, |asked| now - asked);
                 let (latency, first_seq) = (self.latency_millis(), self.dice.first_seq);
-                self.state = State::Live(Sender::new(now, first_seq, accepted, latency, rtt, keys));
+                self.state =
+                    State::Live(Sender::new(now, self.wire_from, first_seq, accepted, latency, rtt, keys));
             }
             Answer::Refused(reason) => return Err(SrtError::Refused(reason)),
+            Answer::Bare => return Err(SrtError::Unanswered),
             Answer::Unfit(why) => return Err(SrtError::Unfit(why)),
             Answer::Stray => {}
         }
@@ -342,13 +369,14 @@ impl Caller {
 
     fn next_datagram(&mut self, now: u64) -> Option<Vec<u8>> {
         let latency_millis = self.latency_millis();
-        let own = Own { dice: &self.dice, peer: &self.peer, at_micros: now };
+        let at_micros = now - self.wire_from;
+        let own = Own { dice: &self.dice, peer: &self.peer, at_micros };
         match &mut self.state {
             State::Induction => {
                 let due = self.said_micros.is_none_or(|said| now >= said + HANDSHAKE_EVERY_MICROS);
                 due.then(|| handshake::induction(&own))
             }
-            State::Conclusion { cookie, keys, asked_micros } => {
+            State::Conclusion { cookie, keys, asked_micros, .. } => {
                 if asked_micros.is_some_and(|asked| now < asked + HANDSHAKE_EVERY_MICROS) {
                     return None;
                 }
@@ -359,15 +387,22 @@ impl Caller {
             State::Live(sender) => {
                 let to = sender.to();
                 if let Some(number) = self.answers.pop_front() {
-                    return Some(packet::control(kind::ACK_ACK, 0, number, now, to, &[]));
+                    return Some(packet::control(kind::ACK_ACK, 0, number, at_micros, to, &[]));
                 }
                 if let Some(message) = sender.keys_mut().and_then(|keys| keys.announcement(now)) {
-                    return Some(packet::control(kind::USER, extension::KM_REQUEST, 0, now, to, &message));
+                    return Some(packet::control(
+                        kind::USER,
+                        extension::KM_REQUEST,
+                        0,
+                        at_micros,
+                        to,
+                        &message,
+                    ));
                 }
                 let idle = self.said_micros.is_none_or(|said| now >= said + KEEP_ALIVE_AFTER_MICROS);
                 sender
                     .transmit(now)
-                    .or_else(|| idle.then(|| packet::control(kind::KEEP_ALIVE, 0, 0, now, to, &[])))
+                    .or_else(|| idle.then(|| packet::control(kind::KEEP_ALIVE, 0, 0, at_micros, to, &[])))
             }
             State::Over { good_bye, .. } => good_bye.take(),
         }

@@ -30,6 +30,8 @@ const MAGIC: u16 = 0x4A17;
 
 /// What stands alone in the place of a key material response, in whichever byte order: "I have no passphrase".
 const KM_NO_SECRET: u8 = 3;
+/// The same: "this goes in clear".
+const KM_IN_CLEAR: [u8; 4] = [0; 4];
 
 const HAS_HS: u16 = 1;
 const HAS_KM: u16 = 2;
@@ -67,6 +69,8 @@ pub(super) enum Answer {
     },
     Accepted(Accepted),
     Refused(Reason),
+    /// An answer without what it must say: libsrt up to 1.4.2 repeats itself so to who did not hear it the first time.
+    Bare,
     /// It is not what we can send to, and why.
     Unfit(&'static str),
     /// Nothing that belongs here.
@@ -132,7 +136,7 @@ pub(super) fn read(body: &[u8], concluding: bool, keys: Option<&Keys>) -> Answer
         INDUCTION if !concluding => induced(version, flags, cookie),
         CONCLUSION if concluding => concluded(version, window, socket, &body[FIXED_BYTES..], keys),
         // What is above all codes is one of the handshake's own types.
-        code if (REFUSALS_FROM..0xFFFF_0000).contains(&code) => Answer::Refused(Reason(code)),
+        code if (REFUSALS_FROM..0xFFFF_0000).contains(&code) => Answer::Refused(Reason::from_wire(code)),
         _ => Answer::Stray,
     }
 }
@@ -163,16 +167,19 @@ fn concluded(version: u32, window: u32, socket: u32, extensions: &[u8], keys: Op
         rest = &rest[4 + bytes..];
     }
     let Some((flags, delay)) = hello.and_then(|hello| Some((word(hello, 1)?, word(hello, 2)?))) else {
-        return Answer::Unfit("it does not answer as an SRT listener");
+        return Answer::Bare;
     };
     if version != 5 || flags & FLAG_STREAM != 0 {
         return Answer::Unfit("it is not set to live mode");
     }
     match (keys, key_answer) {
         (None, None) => {}
+        (None, Some(status)) if *status == KM_IN_CLEAR => {}
         (Some(keys), Some(answer)) if *answer == keys.message() => {}
         // It lets us in all the same, and would make nothing of what we send: it has no passphrase.
-        (Some(_), Some(status)) if status.len() == 4 && status.contains(&KM_NO_SECRET) => {
+        (Some(_), Some(status))
+            if *status == KM_IN_CLEAR || (status.len() == 4 && status.contains(&KM_NO_SECRET)) =>
+        {
             return Answer::Refused(Reason::UNSECURE);
         }
         (Some(_), None) => return Answer::Refused(Reason::UNSECURE),

@@ -7,6 +7,12 @@ use std::fmt;
 pub struct Reason(pub u32);
 
 impl Reason {
+    /// The reason that a handshake gives. gosrt (MediaMTX, Restreamer) sends its application's codes without the
+    /// thousand that libsrt adds to all.
+    pub(super) fn from_wire(code: u32) -> Reason {
+        Reason(if (1_400..1_600).contains(&code) { code + 1_000 } else { code })
+    }
+
     /// Refusals whose code a decision hangs on.
     pub const BAD_SECRET: Reason = Reason(1010);
     /// One side encrypts and the other does not.
@@ -24,7 +30,7 @@ impl Reason {
 
     /// Somebody sends there already.
     pub fn is_busy(self) -> bool {
-        matches!(self.0, 2409 | 2423)
+        matches!(self.0, 2407 | 2409 | 2423)
     }
 
     fn words(self) -> &'static str {
@@ -48,7 +54,7 @@ impl Reason {
             2403 => "the stream id is not allowed to publish",
             2404 => "it does not know what the stream id names",
             2405 | 2406 => "it does not take a stream in this mode (m=publish)",
-            2409 | 2423 => "somebody else sends there",
+            2407 | 2409 | 2423 => "somebody else sends there",
             2500..=2599 => "it has a fault of its own",
             _ => "it gave no reason that is known",
         }

@@ -3,6 +3,7 @@
 //! Packets are counted from 0 in 64 bits here; only on the wire do their numbers have 31 bits and begin anywhere.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::crypto::Keys;
@@ -28,6 +29,13 @@ const BURST_MICROS: u64 = 8_000;
 /// What waits is out within this part of the far end's latency: the rest is for repeats.
 const LATENCY_FOR_PACING: u64 = 4;
 
+/// How much of the latency what is under way may be old, in quarters: behind a queue that is longer, a repeat comes
+/// too late, and so would another line that carries on.
+const LATENCY_UNDER_WAY: u64 = 3;
+
+/// What a far end and a timer may need beyond the round trip, on a line whose latency is hardly longer than that.
+const ANSWER_MICROS: u64 = 50_000;
+
 /// Bytes of IP, UDP and SRT headers that the line carries with each payload.
 const OVERHEAD_BYTES: u64 = 44;
 
@@ -36,6 +44,17 @@ const PLAY_MICROS: u64 = 20_000;
 
 /// What is due within the same span is counted as one: of a latency of half a minute, 3,000 entries are kept.
 const HELD_STEP_MICROS: u64 = 10_000;
+
+/// Runs of lost bytes that wait to be asked for; beyond, the last one grows over what lies between: more is called lost
+/// than was, never less.
+const LOST_MAX: usize = 16;
+
+/// How long a round trip is believed to be the shortest: twice this at most. A route that gets longer is no queue.
+const RTT_BASE_MICROS: u64 = 10_000_000;
+
+/// Behind a gap a far end acknowledges nothing new, but says again what it lacks: a sign of life, until so many repeats
+/// of the oldest were lost in a row.
+const REPEATS_BELIEVED: u32 = 3;
 
 /// A far end that says nothing is asked again within this time, however long it has been silent.
 const PROBE_EVERY_MAX_MICROS: u64 = 250_000;
@@ -57,8 +76,10 @@ pub struct Figures {
     pub sent_packets: u64,
     /// Packets sent again.
     pub repeated_packets: u64,
-    /// Packets whose last repeat can hardly have been in time: the far end may have gone on without them.
-    pub late_packets: u64,
+    /// How often the far end said again what it lacks, as a far end does that lives.
+    pub signs_of_life: u32,
+    /// Packets that the far end went on without, as far as one can tell, although it acknowledged them.
+    pub lost_packets: u64,
 }
 
 /// A packet that was sent and not acknowledged.
@@ -75,6 +96,8 @@ struct Sent {
 /// The sending half of a connection.
 pub(super) struct Sender {
     to: u32,
+    /// Where the wire's time begins.
+    wire_from: u64,
     first_seq: u32,
     latency_micros: u64,
     window: usize,
@@ -87,6 +110,8 @@ pub(super) struct Sender {
     /// has it, oldest first.
     held: VecDeque<(u64, u64)>,
     played_bytes: u64,
+    /// Bytes that the far end went on without, oldest first.
+    lost: VecDeque<Range<u64>>,
     /// Packets before this one may be sent, the far end has room for them.
     limit: u64,
     /// The packet after the last one that is known to have arrived.
@@ -95,11 +120,15 @@ pub(super) struct Sender {
     again: BTreeSet<u64>,
     rtt_micros: u64,
     rtt_var_micros: u64,
+    /// The shortest round trip since then, and of the span before.
+    rtt_base: (u64, u64, u64),
     /// When the far end last had news of packets, or was first owed some.
     news_micros: u64,
     /// Repeats sent since then because nothing was heard.
     probes: u32,
     probed_micros: u64,
+    /// What was under way when the far end was last silent: before this one.
+    doubted_upto: u64,
     pace_bps: u64,
     /// What a large picture needs to be out in time; 0 once little waits.
     hurry_bps: u64,
@@ -110,6 +139,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(
         now: u64,
+        wire_from: u64,
         first_seq: u32,
         accepted: Accepted,
         latency_millis: u16,
@@ -118,6 +148,7 @@ impl Sender {
     ) -> Sender {
         Sender {
             to: accepted.socket,
+            wire_from,
             first_seq,
             latency_micros: u64::from(latency_millis.max(accepted.latency_millis)) * 1_000,
             window: accepted.window,
@@ -127,14 +158,17 @@ impl Sender {
             acked: 0,
             held: VecDeque::new(),
             played_bytes: 0,
+            lost: VecDeque::new(),
             limit: accepted.window as u64,
             arrived_upto: 0,
             again: BTreeSet::new(),
             rtt_micros,
             rtt_var_micros: rtt_micros / 2,
+            rtt_base: (now, rtt_micros, rtt_micros),
             news_micros: now,
             probes: 0,
             probed_micros: now,
+            doubted_upto: 0,
             pace_bps: PACE_UNKNOWN,
             hurry_bps: 0,
             next_send_micros: 0,
@@ -173,17 +207,26 @@ impl Sender {
         self.waiting.is_empty() && self.flight.is_empty()
     }
 
-    /// How fast to send at most, headers and repeats included. A picture that would take too long by that goes
+    /// How fast to send at most, headers and repeats included: twice what the stream needs. A picture that would take too long by that goes
     /// faster.
     pub(super) fn set_pace(&mut self, bits_per_second: u64) {
         self.pace_bps = bits_per_second.max(PACE_MIN);
     }
 
-    /// Whether another tag may be put: what waits is little, and the far end is not silent.
+    /// Whether another tag may be put: what waits is little, what is under way is young, and the far end is not silent.
     pub(super) fn has_room(&self, now: u64) -> bool {
         self.figures.waiting_bytes < WAITING_BYTES_FULL
             && !self.is_silent(now)
             && self.flight.len() < FLIGHT_MAX / 2
+            && !self.is_clogged(now)
+    }
+
+    /// Whether what is under way stands in a queue for so long that more would come too late. Behind a gap nothing is
+    /// acknowledged until it is filled: that is no queue.
+    fn is_clogged(&self, now: u64) -> bool {
+        let longest = (self.latency_micros * LATENCY_UNDER_WAY / 4)
+            .max(self.rtt_base_micros() + self.latency_micros / LATENCY_FOR_PACING + ANSWER_MICROS);
+        self.flight.front().is_some_and(|oldest| !oldest.missing && now > oldest.born_micros + longest)
     }
 
     pub(super) fn put(&mut self, now: u64, payload: &[u8]) {
@@ -205,6 +248,7 @@ impl Sender {
         if let Some((rtt, var, room)) = ack.line {
             if (rtt, var) != UNMEASURED {
                 (self.rtt_micros, self.rtt_var_micros) = (u64::from(rtt), u64::from(var));
+                self.note_rtt(now);
             }
             self.limit = self.limit.max(upto + u64::from(room.max(ROOM_MIN)).min(self.window as u64));
         }
@@ -212,17 +256,58 @@ impl Sender {
             return;
         }
         let mut born_micros = 0;
-        for _ in self.acked..upto {
+        for number in self.acked..upto {
             let Some(done) = self.flight.pop_front() else { break };
+            let from = self.figures.acked_bytes;
             self.figures.acked_bytes += done.payload.len() as u64;
             born_micros = done.born_micros;
-            let in_time = done.last_micros + self.rtt_micros / 2 <= done.born_micros + self.latency_micros;
-            self.figures.late_packets += u64::from(done.repeats > 0 && !in_time);
+            if self.may_be_skipped(now, &done, number < self.doubted_upto) {
+                self.lose(from..self.figures.acked_bytes);
+            }
         }
         self.acked = upto;
         self.hold(born_micros);
         self.again = self.again.split_off(&upto);
         self.heard(now, upto);
+    }
+
+    /// Whether the far end may have acknowledged a packet without having it. It goes over a gap as soon as what is
+    /// behind it is due, and the next acknowledgement does not tell. So what is acknowledged so late is believed only
+    /// if the far end never said that it lacks it, and was never silent about it. That calls a little too much lost,
+    /// such as a repeat that came at the last moment: better sent twice than not at all.
+    fn may_be_skipped(&self, now: u64, done: &Sent, is_doubted: bool) -> bool {
+        let is_late = now >= done.born_micros + self.latency_micros + self.rtt_base_micros() / 2;
+        is_late && (done.missing || done.repeats > 0 || is_doubted)
+    }
+
+    fn lose(&mut self, bytes: Range<u64>) {
+        self.figures.lost_packets += 1;
+        let is_full = self.lost.len() >= LOST_MAX;
+        match self.lost.back_mut() {
+            Some(last) if last.end == bytes.start || is_full => last.end = bytes.end,
+            _ => self.lost.push_back(bytes),
+        }
+    }
+
+    /// Bytes that the far end went on without, as its program's are counted: told before these are told to be its
+    /// program's.
+    pub(super) fn take_lost(&mut self) -> Option<Range<u64>> {
+        self.lost.pop_front()
+    }
+
+    /// The shortest round trip of late: the line without queues.
+    fn rtt_base_micros(&self) -> u64 {
+        let (_, current, before) = self.rtt_base;
+        current.min(before)
+    }
+
+    fn note_rtt(&mut self, now: u64) {
+        let (since, current, _) = self.rtt_base;
+        self.rtt_base = if now >= since + RTT_BASE_MICROS {
+            (now, self.rtt_micros, current)
+        } else {
+            (since, current.min(self.rtt_micros), self.rtt_base.2)
+        };
     }
 
     /// What is acknowledged so far, the last of it put at `born_micros`, is the program's once it is due.
@@ -240,6 +325,7 @@ impl Sender {
         let mut work = self.flight.len();
         let patience = self.rtt_micros + self.rtt_var_micros;
         let mut arrived_upto = self.arrived_upto;
+        let mut is_about_these = false;
         for (first, last) in packet::losses(body) {
             let (Some(first), Some(last)) = (self.place(first), self.place(last)) else { continue };
             if first > last || last >= self.next() {
@@ -251,6 +337,7 @@ impl Sender {
                 work = left;
                 let Some(sent) = self.flight.get_mut((number - self.acked) as usize) else { break };
                 sent.missing = true;
+                is_about_these = true;
                 // The far end repeats itself until a repeat arrives: one that is under way is given its time.
                 if sent.repeats == 0 || now >= sent.last_micros + patience {
                     self.again.insert(number);
@@ -261,6 +348,19 @@ impl Sender {
         }
         if arrived_upto > self.arrived_upto {
             self.heard(now, arrived_upto);
+        }
+        if is_about_these {
+            self.note_sign_of_life(now);
+        }
+    }
+
+    /// The far end asks for what is under way. It may do so for as long as it waits for the oldest: it goes on then.
+    fn note_sign_of_life(&mut self, now: u64) {
+        let Some(oldest) = self.flight.front() else { return };
+        let until = oldest.born_micros + self.latency_micros + self.rtt_micros;
+        if oldest.missing && oldest.repeats < REPEATS_BELIEVED && now < until {
+            (self.news_micros, self.probes) = (now, 0);
+            self.figures.signs_of_life = self.figures.signs_of_life.wrapping_add(1);
         }
     }
 
@@ -277,7 +377,12 @@ impl Sender {
                 continue;
             };
             (sent.last_micros, sent.repeats) = (now, sent.repeats + 1);
-            let header = DataHeader { key: sent.key, again: true, born_micros: sent.born_micros, ..header };
+            let header = DataHeader {
+                key: sent.key,
+                again: true,
+                born_micros: sent.born_micros - self.wire_from,
+                ..header
+            };
             let out = packet::data(header, &sent.payload);
             self.figures.repeated_packets += 1;
             self.sent(now, out.len());
@@ -291,7 +396,8 @@ impl Sender {
         self.figures.waiting_bytes -= payload.len() as u64;
         let header = self.header(number);
         let key = self.keys.as_mut().map_or(0, |keys| keys.encrypt(header.seq, &mut payload));
-        let out = packet::data(DataHeader { key, born_micros, ..header }, &payload);
+        let out =
+            packet::data(DataHeader { key, born_micros: born_micros - self.wire_from, ..header }, &payload);
         if self.flight.is_empty() {
             // Only now is the far end owed anything.
             (self.news_micros, self.probes) = (now, 0);
@@ -363,9 +469,14 @@ impl Sender {
         if self.figures.waiting_bytes < WAITING_BYTES_FULL {
             self.hurry_bps = 0;
         }
-        let pace = self.pace_bps.max(self.hurry_bps);
+        let pace = if self.is_queued() { self.pace_bps / 2 } else { self.pace_bps.max(self.hurry_bps) };
         let cost = (bytes as u64 + OVERHEAD_BYTES) * 8_000_000 / pace;
         self.next_send_micros = self.next_send_micros.max(now.saturating_sub(BURST_MICROS)) + cost;
+    }
+
+    /// Whether a queue stands on the way. To send faster than the stream comes, which is half the pace, makes it longer.
+    fn is_queued(&self) -> bool {
+        self.rtt_micros > self.rtt_base_micros() + self.latency_micros / 4
     }
 
     /// How long the far end may need for an answer, its own repeats of a lost one included.
@@ -394,12 +505,13 @@ impl Sender {
             return;
         }
         (self.probes, self.probed_micros) = (self.probes.saturating_add(1), now);
+        self.doubted_upto = self.next();
         self.again.insert(self.acked);
         self.again.insert(self.next() - 1);
     }
 
     /// A shutdown, to be sent once.
-    pub(super) fn shutdown(&self, now: u64) -> Vec<u8> {
-        packet::control(kind::SHUTDOWN, 0, 0, now, self.to, &[])
+    pub(super) fn shutdown(&self, at_micros: u64) -> Vec<u8> {
+        packet::control(kind::SHUTDOWN, 0, 0, at_micros, self.to, &[])
     }
 }

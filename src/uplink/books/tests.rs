@@ -209,7 +209,7 @@ fn what_one_mirror_misses_is_lost_only_if_no_other_has_it() {
     stage.run(secs(1), &[Far::Willing, Far::Willing]);
     stage.books.lost(stage.now, gap(1));
     let status = stage.figures.get();
-    assert_eq!((status.lost, status.lines[0].missed, status.lines[1].missed), ([0; 4], 0, 10));
+    assert_eq!((status.lost, status.lines[0].missed, status.lines[1].missed), ([0; 5], 0, 10));
     stage.run(STEP, &[Far::Willing, Far::HangsUp]);
     stage.books.lost(stage.now, gap(0));
     let status = stage.figures.get();

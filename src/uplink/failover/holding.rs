@@ -99,3 +99,38 @@ fn the_stream_goes_home_right_after_a_keyframe_though_the_far_end_holds_it_back(
     // What its program did not have yet stood in the newest GOP: nothing older was sent twice.
     assert_eq!(from, pair.core.lines[0].inflight.place().map_or(from, |place| place.gop.min(from)));
 }
+
+#[test]
+fn what_a_far_end_went_on_without_is_sent_by_the_standby_or_told() {
+    let mut pair = Pair::new(10);
+    pair.carry(100, 20);
+    let lost = LineEvent::Lost { from: 93_500, to: 95_001 };
+    pair.line(0, lost);
+    assert_eq!(pair.carried_from(), Some((LineId(1), Seq(70), Why::Lossy)));
+    assert!(!pair.heard.iter().any(|action| matches!(action, Action::Gap(_))), "nothing is missing");
+    // The standby does the like: to go back at once would only send everything twice.
+    pair.heard.clear();
+    pair.carry(50, 20);
+    pair.line(1, LineEvent::Lost { from: 140_000, to: 140_001 });
+    let gap = Gap {
+        line: LineId(1),
+        first: Seq(140),
+        last: Seq(140),
+        pictures_only: false,
+        why: GapReason::TooLate,
+    };
+    assert_eq!(pair.heard, [Action::Gap(gap)]);
+    assert_eq!(pair.core.carrier(), Some(LineId(1)));
+}
+
+#[test]
+fn a_line_that_lost_something_begins_at_a_keyframe_when_the_stream_comes_back() {
+    let mut pair = Pair::new(60);
+    pair.carry(100, 20);
+    pair.tell(Event::Switch { to: LineId(1) });
+    pair.line(0, LineEvent::Lost { from: 98_000, to: 99_000 });
+    pair.heard.clear();
+    // The standby had no time for anything.
+    pair.line(1, LineEvent::Ended(Ending::Reset));
+    assert_eq!(pair.carried_from(), Some((LineId(0), Seq(60), Why::Lost)));
+}

@@ -50,7 +50,7 @@ const START_GRACE: Duration = Duration::from_secs(2);
 /// A line that is lost within this time after the stream went home to it is flapping.
 const FLAP_WINDOW: Duration = Duration::from_secs(300);
 
-/// A line that was left because it was slow is the last choice for this long.
+/// A line that was left because it was slow, or lost something, is the last choice for this long.
 const SICK_FOR: Duration = Duration::from_secs(60);
 
 /// Going home waits for the moment right after a keyframe, when little has to be sent twice; no longer than this.
@@ -271,6 +271,7 @@ impl Failover {
             }
             LineEvent::Sampled(sample) => line.sampled(now, sample, need, &settings),
             LineEvent::Acknowledged(number) => line.acknowledged(number),
+            LineEvent::Lost { from, to } => self.lose(now, id, (from, to), out),
             LineEvent::Refused(refusal) => {
                 self.leave(now, id, Why::Lost);
                 self.lines[id.index()].refused(now, refusal, &settings);
@@ -284,6 +285,28 @@ impl Failover {
                     push(out, Action::Gap(Gap { line: id, first, last, pictures_only, why }));
                 }
             }
+        }
+    }
+
+    /// The far end of `id` went on without these bytes. A line that is well has the ring to send them from; where none
+    /// is, or it was left for the like itself, they are lost.
+    fn lose(&mut self, now: Instant, id: LineId, bytes: (u64, u64), out: &mut Actions) {
+        let line = &mut self.lines[id.index()];
+        if !line.carries() {
+            line.inflight.forget_written();
+            return;
+        }
+        let Some((first, last)) = line.inflight.between(bytes.0, bytes.1) else { return };
+        let better = self.best(now, Some(id)).filter(|(_, is_sick)| !is_sick);
+        if let Some((better, _)) = better
+            && self.settings.mode != Mode::Mirror
+            && self.ring.is_some()
+        {
+            self.move_to(now, better, Why::Lossy, out);
+            self.lines[id.index()].inflight.forget_written();
+        } else {
+            let gap = Gap { line: id, first, last, pictures_only: false, why: GapReason::TooLate };
+            push(out, Action::Gap(gap));
         }
     }
 
@@ -448,7 +471,7 @@ impl Failover {
             push(out, Action::Rest { line: carrier, dial: line.dial });
             self.places[0] = line.inflight.place();
             line.rest();
-            if why == Why::Slow {
+            if matches!(why, Why::Slow | Why::Lossy) {
                 line.sick = Some(Sick { until: now + SICK_FOR, carried: line.carries_bps() });
             }
             self.note_departure(now, carrier, why);

@@ -208,6 +208,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             at: crate::base::ticks::Ticks(seq.0 as i64 * 1_200),
         }),
         1 => any::<u32>().prop_map(LineEvent::Acknowledged),
+        1 => (0u64..9_000, 0u64..900).prop_map(|(from, more)| LineEvent::Lost { from, to: from + more }),
         1 => (seq.clone(), seq.clone()).prop_map(|(first, last)| LineEvent::Skipped {
             first,
             last,

@@ -130,6 +130,8 @@ pub enum GapReason {
     Overrun,
     /// Pictures were dropped on purpose: the line is below the lowest bitrate.
     Thinned,
+    /// They came too late over a line that loses, and the far end went on without them.
+    TooLate,
 }
 
 /// Tags that reach no destination: the pictures from `first` to `last`, and the sound too unless `pictures_only`.
@@ -172,7 +174,15 @@ pub enum LineEvent {
     },
     /// What the kernel says; every 20 to 50 ms while published.
     Sampled(Sample),
-    /// An RTMP acknowledgement (type 3) with this number. Some servers count from the last one: a number that
+    /// The far end acknowledged these bytes of the byte stream, as [`Sample::acked_bytes`] counts, and went on without
+    /// them. Told before a sample calls them read.
+    Lost {
+        /// The first byte.
+        from: u64,
+        /// The byte after the last.
+        to: u64,
+    },
+    /// An RTMP acknowledgement (type 3) with this number; by SRT, how often a far end said again what it lacks. Some servers count from the last one: a number that
     /// falls means "counts differently". Here it is a sign of life and nothing else.
     Acknowledged(u32),
     /// Tags this line will not send: dropped on purpose, or lost to the ring.
@@ -240,6 +250,8 @@ pub enum Why {
     Frozen,
     /// Much less was acknowledged than the stream needs, for long.
     Slow,
+    /// The far end went on without something that it was owed.
+    Lossy,
     /// The line that is home has been well for long enough.
     Home,
     /// Somebody said so.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
 /// How often packets that came too late are told about.
-const LATE_LOG_EVERY: Duration = Duration::from_secs(10);
+const LOST_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A connection to an SRT listener, from its first answer on.
 pub(in crate::uplink) struct SrtLink {
@@ -68,8 +69,9 @@ pub(in crate::uplink) struct SrtLink {
     timer_at: Option<Instant>,
     last_put: Option<Instant>,
     packets: BytesMut,
-    late_told: u64,
-    late_log: LogGate,
+    unfit: Unfit,
+    lost_told: u64,
+    lost_log: LogGate,
     name: Name,
 }
 
@@ -130,8 +132,9 @@ impl SrtLink {
             timer_at: None,
             last_put: None,
             packets: BytesMut::new(),
-            late_told: 0,
-            late_log: LogGate::new(LATE_LOG_EVERY),
+            unfit: Unfit::default(),
+            lost_told: 0,
+            lost_log: LogGate::new(LOST_LOG_EVERY),
             name,
         };
         while link.caller.phase() == Stage::Induction {
@@ -222,7 +225,16 @@ impl SrtLink {
     pub(super) fn put(&mut self, tag: &Tag, at: Ticks) {
         if let Err(why) = self.mux(tag, at) {
             // The hub lets through what can be framed; what cannot go into a transport stream is left out.
-            debug!(seq = tag.seq, %why, "a tag cannot go by SRT");
+            if tag.kind == TagKind::AudioHeader {
+                self.mux.forget_sound();
+            }
+            if matches!(tag.kind, TagKind::AudioHeader | TagKind::VideoHeader) {
+                if self.unfit.is_news(&tag.body()) {
+                    warn!(%why, "the stream goes to {} without its sound or picture", self.name.host);
+                }
+            } else {
+                trace!(seq = tag.seq, %why, "a tag cannot go by SRT");
+            }
             return;
         }
         if self.packets.is_empty() {
@@ -273,19 +285,27 @@ impl SrtLink {
         self.caller.figures().taken_bytes
     }
 
+    pub(super) fn signs_of_life(&self) -> u32 {
+        self.caller.figures().signs_of_life
+    }
+
+    pub(super) fn take_lost(&mut self) -> Option<Range<u64>> {
+        self.caller.take_lost()
+    }
+
     pub(super) fn sample(&mut self) -> Sample {
         let figures = self.caller.figures();
         let now = clock::now();
-        if figures.late_packets > self.late_told
-            && let Some(_) = self.late_log.pass(now)
+        if figures.lost_packets > self.lost_told
+            && let Some(_) = self.lost_log.pass(now)
         {
             warn!(
-                packets = figures.late_packets - self.late_told,
+                packets = figures.lost_packets - self.lost_told,
                 latency_ms = self.caller.latency().as_millis() as u64,
                 "packets reached {} too late to be played: the line is too narrow, or `latency` too short for its losses",
                 self.name.host
             );
-            self.late_told = figures.late_packets;
+            self.lost_told = figures.lost_packets;
         }
         Sample {
             acked_bytes: figures.acked_bytes,
@@ -304,11 +324,12 @@ impl SrtLink {
     }
 
     /// Waits until all has arrived and was played, as far as that goes, and says good-bye: a receiver throws away
-    /// what it still holds when it hears it.
+    /// what it still holds when it hears it. One that holds it for longer than we wait hears nothing, plays it, and
+    /// misses us after.
     pub(super) async fn finish(mut self) {
         let until = clock::now() + FINISH_MAX;
         let held = self.caller.latency() + self.caller.figures().rtt;
-        let played = self.last_put.map_or(clock::now(), |put| put + held).min(until);
+        let played = self.last_put.map_or(clock::now(), |put| put + held);
         let all = async {
             loop {
                 self.drive()?;
@@ -318,7 +339,7 @@ impl SrtLink {
                 }
                 tokio::select! {
                     () = self.ready() => {}
-                    () = sleep_until(played.into()), if waits => {}
+                    () = sleep_until(played.min(until).into()), if waits => {}
                 }
             }
         };
@@ -328,9 +349,27 @@ impl SrtLink {
             Ok(Err(error)) => debug!(%error, "the line broke during the good-bye"),
             Err(_) => debug!("the far end did not take the rest in time"),
         }
+        if clock::now() < played && self.caller.figures().acked_bytes > 0 {
+            debug!("the far end holds more than we wait for: no good-bye");
+            return;
+        }
         self.caller.close(clock::now());
         self.held = None;
         let _ = self.drive();
+    }
+}
+
+/// The header that was last told to be unfit: it comes again with every GOP that is begun at.
+#[derive(Debug, Default)]
+struct Unfit(Vec<u8>);
+
+impl Unfit {
+    fn is_news(&mut self, header: &[u8]) -> bool {
+        let is_news = self.0 != header;
+        if is_news {
+            self.0 = header.to_vec();
+        }
+        is_news
     }
 }
 
@@ -398,6 +437,13 @@ fn throw_dice() -> io::Result<Dice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_that_cannot_go_is_told_of_once() {
+        let mut unfit = Unfit::default();
+        let told: Vec<bool> = [&[1][..], &[1], &[2], &[2]].map(|header| unfit.is_news(header)).into();
+        assert_eq!(told, [true, false, true, false]);
+    }
 
     #[test]
     fn a_need_is_measured_by_the_streams_own_time() {
