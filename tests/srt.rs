@@ -294,6 +294,29 @@ fn a_primary_that_falls_silent_loses_the_stream_to_its_standby_and_no_picture() 
 }
 
 #[test]
+fn a_killed_listener_takes_no_picture_with_it_where_there_is_a_standby() {
+    // It acknowledges at once and hands out a second and a half later: many GOPs die with it.
+    let (mut one, two) = (SrtListener::start(&[]), SrtListener::start(&[]));
+    let text = format!(
+        "[[stream]]\nname = \"main\"\nsize = \"320x180\"\nbitrate = \"800kbit/s\"\ngop = \"300ms\"\n\n\
+         [[output]]\nname = \"cloud\"\nstream = \"main\"\n\
+         primary = {{ url = \"{}\", latency = \"1500ms\" }}\nstandby = [\"{}\"]\n",
+        one.url(""),
+        two.url("")
+    );
+    let mut footlight = Footlight::start(&text);
+    let truth = Source::watch(footlight.http(), "main");
+    one.wait_for_recording(DEADLINE, 0, 300_000);
+    one.kill();
+    two.wait_for_recording(DEADLINE, 0, 400_000);
+    footlight.terminate(Duration::from_secs(5));
+    two.wait_for_end(DEADLINE, 0);
+    let (before, after) = (pictures(&one.recordings()), pictures(&two.recordings()));
+    assert!(before.len() > 30 && after.len() > 30, "{} pictures, then {}", before.len(), after.len());
+    assert_whole(&before.union(&after).copied().collect(), truth);
+}
+
+#[test]
 fn a_listener_that_is_killed_or_frozen_loses_the_stream_to_its_standby() {
     for frozen in [false, true] {
         let mut one = SrtListener::start(&[]);
