@@ -11,10 +11,11 @@
 //!
 //! [`Outputs`] is the handle. `output.rs` is one output's life: each turn it moves bytes, feeds who carries, hands
 //! the news to [`failover`], does what that says, and sleeps until something happens. `line.rs` is one destination,
-//! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks (RTMP, or MPEG-TS by SRT), `wire.rs` its bytes as the kernel
-//! counts them, `cargo.rs` what it is given, `shed.rs` what a line that is too slow does without. `governor.rs` lets
-//! all outputs of a stream have their say about its encoder; `books.rs` keeps figures and writes the log, in which
-//! `telling.rs` keeps down what fails again and again.
+//! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks (RTMP, or MPEG-TS by SRT),
+//! `wire.rs` its bytes as the kernel counts them, `cargo.rs` what it is given, `shed.rs` what a line that is too slow
+//! does without, `abandoned.rs` what becomes of one that fell silent. `governor.rs` lets all outputs of a stream have
+//! their say about its encoder; `books.rs` keeps figures and writes the log, in which `telling.rs` keeps down what
+//! fails again and again.
 //!
 //! ```text
 //!   TCP_INFO, tags written ──> inflight ──place──┐

@@ -273,7 +273,8 @@ pub enum Action {
         dial: Dial,
     },
     /// Close the connection in order (unpublish, then a plain close: what the kernel still holds goes on by itself,
-    /// and its FIN frees the session at the far end as soon as the path heals; a reset is sent once and may be lost).
+    /// and its FIN frees the session at the far end; a reset is sent once and may be lost). One that fell silent is
+    /// held, and reset as soon as the next connection to that far end stands: the FIN may come a long time later.
     Disconnect {
         /// The destination.
         line: LineId,
