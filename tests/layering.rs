@@ -27,6 +27,7 @@ const PURE: &[&str] = &[
     "src/uplink/failover/dialing.rs",
     "src/uplink/failover/line.rs",
     "src/uplink/failover/mod.rs",
+    "src/uplink/failover/rhythm.rs",
     "src/uplink/failover/words.rs",
     "src/uplink/bitrate.rs",
     "src/uplink/bitrate/pace.rs",

@@ -75,7 +75,7 @@ pub fn measure(net: &mut Net, seconds: u64) {
     println!(
         "delay: from the box's own LAN to the last byte at the far end; settled: from then on no picture is"
     );
-    println!("later than 500 ms and the rate is within a tenth of what the step ends with");
+    println!("later than 1 s, and four fifths of the rate of the last third of the step is reached");
 }
 
 fn pieces(truth: &Truth, tap: &Tap) -> Vec<Piece> {

@@ -6,6 +6,7 @@ use crate::base::backoff::Backoff;
 use crate::uplink::inflight::Inflight;
 use crate::uplink::lines::{LineStats, Sample};
 
+use super::rhythm::Rhythm;
 use super::words::{Dial, Ending, LineId, Phase, Refusal, Settings, Why};
 
 /// The longest that one sampling step may count as silence. If the box itself slept, the far end did not get the
@@ -33,6 +34,9 @@ const STALL_AFTER_MAX: Duration = Duration::from_secs(2);
 /// batches of up to 350 ms where it is told to.
 const FROZEN_BYTES: u64 = 32 << 10;
 const FROZEN_AFTER: Duration = Duration::from_millis(1_500);
+
+/// The same, after its program's own word is overdue: SRS's batches, and a look or two.
+const WORDLESS_AFTER: Duration = Duration::from_millis(500);
 
 /// A kernel rounds its offer up to a multiple of up to 16 KiB each time it makes one, so that of a frozen program's
 /// buffer a little seems to get free all the time: a hundredth of what came in, in a trial with Linux 6. Only an offer
@@ -82,6 +86,8 @@ pub(super) struct Up {
     quiet: Duration,
     /// What its program has read for certain.
     read: u64,
+    /// What its program says by itself.
+    rhythm: Rhythm,
     /// What had been acknowledged so long ago.
     old: (Duration, u64),
     slow: Duration,
@@ -194,6 +200,7 @@ impl Line {
             edge_acked: 0,
             quiet: Duration::ZERO,
             read: 0,
+            rhythm: Rhythm::default(),
             old: (Duration::ZERO, 0),
             slow: Duration::ZERO,
         });
@@ -281,6 +288,10 @@ impl Line {
         } else {
             up.silent += step;
         }
+        // Where there is no kernel between us and the program, its word is in what it acknowledges.
+        if sample.window_bytes.is_some() {
+            up.rhythm.sampled(sample.acked_bytes, step);
+        }
         let read = up.read_until(sample, before, step);
         self.inflight.acked(read);
         let slow = up.carrying.is_some_and(|since| now >= since + SLOW_GRACE)
@@ -301,6 +312,7 @@ impl Line {
     pub(super) fn acknowledged(&mut self, number: u32) {
         let news = self.acknowledged.replace(number) != Some(number);
         if let Some(up) = self.up_mut().filter(|_| news) {
+            up.rhythm.heard(up.sampled.map_or(0, |(_, sample)| sample.acked_bytes));
             up.silent = Duration::ZERO;
             up.edge_still = Duration::ZERO;
         }
@@ -325,7 +337,8 @@ impl Line {
         if up.silent >= settings.give_up_after {
             return Some(Why::Stalled);
         }
-        (up.is_frozen() && up.edge_still >= settings.give_up_after).then_some(Why::Frozen)
+        let frozen_for = up.edge_still.max(up.rhythm.overdue());
+        (up.is_frozen() && frozen_for >= settings.give_up_after).then_some(Why::Frozen)
     }
 
     /// Whether the stream could move here, the best first.
@@ -366,7 +379,8 @@ impl Up {
     }
 
     fn is_frozen(&self) -> bool {
-        self.unread_since_edge() >= FROZEN_BYTES && self.edge_still >= FROZEN_AFTER
+        let unread = self.unread_since_edge() >= FROZEN_BYTES && self.edge_still >= FROZEN_AFTER;
+        unread || self.rhythm.overdue() >= WORDLESS_AFTER
     }
 
     fn unread_since_edge(&self) -> u64 {

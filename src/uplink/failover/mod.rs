@@ -29,6 +29,7 @@
 
 mod dialing;
 mod line;
+mod rhythm;
 mod words;
 
 use std::time::{Duration, Instant};

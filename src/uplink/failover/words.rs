@@ -182,8 +182,9 @@ pub enum LineEvent {
         /// The byte after the last.
         to: u64,
     },
-    /// An RTMP acknowledgement (type 3) with this number; by SRT, how often a far end said again what it lacks. Some servers count from the last one: a number that
-    /// falls means "counts differently". Here it is a sign of life and nothing else.
+    /// An RTMP acknowledgement (type 3) with this number; by SRT, how often a far end said again what it lacks. Some
+    /// servers count from the last one: a number that falls means "counts differently". Here it is a sign of life,
+    /// and by RTMP its absence after a rhythm one of a program that stands; what it counts to is not asked.
     Acknowledged(u32),
     /// Tags this line will not send: dropped on purpose, or lost to the ring.
     Skipped {
