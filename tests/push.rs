@@ -77,7 +77,7 @@ fn a_cloud_that_hangs_is_left_and_taken_up_again() {
     let footlight = Footlight::start(&config(&nginx.url("s3cr3tk3y")).replace("800k", "3000k"));
     nginx.wait_for_recording(DEADLINE, 0, 100_000);
     nginx.freeze();
-    footlight.wait_for_log(DEADLINE, "has taken nothing for");
+    footlight.wait_for_log(DEADLINE, "dialled afresh");
     nginx.thaw();
     nginx.wait_for_recording(DEADLINE, 1, 300_000);
 }
