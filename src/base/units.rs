@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Bits per second. Never bytes, never kilobits: those exist only in configuration text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BitrateBps(pub u64);
 
 /// Bytes.

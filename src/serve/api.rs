@@ -50,9 +50,9 @@ fn is_reading(method: &Method) -> bool {
     matches!(method, &Method::GET | &Method::HEAD)
 }
 
-/// Refuses who may not change anything: somebody on another machine, be it by way of a proxy on this one, and a page of
-/// another site in a browser on this one. Such a page cannot ask for JSON to be taken without being asked back first (Fetch §4.9), and a name that
-/// was pointed at this machine meanwhile shows in `Host`.
+/// Refuses who may not change anything: somebody on another machine, be it by way of a proxy on this one, and a page
+/// of another site in a browser on this one. Such a page cannot ask for JSON to be taken without being asked back
+/// first (Fetch §4.9), and a name that was pointed at this machine meanwhile shows in `Host`.
 fn refuse_change(peer: IpAddr, request: &Request<Incoming>) -> Option<Answer> {
     if !peer.to_canonical().is_loopback() {
         let words = "This can be done on the box itself only, for example by: ssh BOX curl ...";

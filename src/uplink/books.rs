@@ -6,9 +6,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::base::clock;
 use crate::base::loggate::FadingGate;
+use crate::base::units::BitrateBps;
 use crate::config::schema::OutputMode;
 
 use super::error::LinkError;
+use super::exits::{Exit, Flow};
 use super::failover::{Failover, Gap, LineId, LineState as CoreState, Phase, Settings, Why};
 use super::governor::Voice;
 use super::headroom::{Headroom, Load, Strain};
@@ -38,6 +40,7 @@ const LIVE_HOLD: Duration = Duration::from_secs(3);
 struct Account {
     telling: Telling,
     headroom: Headroom,
+    exit: Exit,
     /// What was already counted of the connection at hand.
     tally: Tally,
     /// Since when media of the connection at hand arrives.
@@ -76,10 +79,12 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn new(now: Instant, figures: Figures, lines: usize) -> Books {
-        let account = || Account {
+    /// `exits`: where each line leaves the box, the primary's first.
+    pub(super) fn new(now: Instant, figures: Figures, exits: Vec<Exit>) -> Books {
+        let account = |exit| Account {
             telling: Telling::default(),
             headroom: Headroom::new(),
+            exit,
             tally: Tally::default(),
             live_since: None,
             carries: false,
@@ -90,7 +95,7 @@ impl Books {
         };
         Books {
             figures,
-            accounts: (0..lines).map(|_| account()).collect(),
+            accounts: exits.into_iter().map(account).collect(),
             began: now,
             live_at: None,
             move_log: FadingGate::new(MOVES_TOLD),
@@ -335,24 +340,27 @@ fn is_down(status: &OutputStatus, lives: Duration) -> bool {
 /// Whether the line has enough to spare, while it carries.
 fn judge(now: Instant, account: &mut Account, reading: Option<Reading>, need: &Need, strain: &mut Strain) {
     let (Some(reading), Some(needed), true) = (reading, need.told(), account.carries) else {
+        account.exit.carries(None);
         (account.headroom, *strain) = (Headroom::new(), Strain::Fine);
         return;
     };
+    let others = account.exit.carries(Some(Flow { needed, acked: reading.acked }));
     let load = Load {
-        needed,
-        capacity: reading.capacity,
+        needed: BitrateBps(needed.0.saturating_add(others.needed.0)),
+        // What this line showed it can carry, it showed while the others carried theirs.
+        capacity: reading.capacity.map(|own| BitrateBps(own.0.saturating_add(others.acked.0))),
         retransmitted: reading.retransmitted,
         retransmitted_before: reading.retransmitted_before,
     };
     if let Some(changed) = account.headroom.handle(now, load) {
-        let capacity_bps = reading.capacity.map_or(0, |bps| bps.0);
+        let capacity_bps = load.capacity.map_or(0, |bps| bps.0);
         if changed == Strain::Fine {
             if std::mem::take(&mut account.told_strain) {
                 info!("the line has enough to spare again");
             }
         } else if let Some(held_back) = account.strain_log.pass(now) {
             account.told_strain = true;
-            let needed_bps = needed.0;
+            let needed_bps = load.needed.0;
             warn!(strain = ?changed, needed_bps, capacity_bps, held_back, "the line has little to spare");
         }
         *strain = changed;

@@ -28,9 +28,9 @@ const _: () = assert!(100 - RESERVE_PERCENT < USE_PERCENT_MAX);
 /// What a line is asked to carry and what it showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
-    /// The sum of the bitrates of all outputs that leave by this line.
+    /// The sum of the bitrates of all lines that leave by the same way out.
     pub needed: BitrateBps,
-    /// What the line can carry, as far as it was ever measured.
+    /// What the way out can carry, as far as it was measured: this line's capacity, and what the others carry.
     pub capacity: Option<BitrateBps>,
     /// Segments sent again of those sent, over the last 5 s.
     pub retransmitted: f64,

@@ -14,8 +14,8 @@
 //! `dial.rs` the way to an open socket, `link.rs` one connection and what it speaks (RTMP, or MPEG-TS by SRT),
 //! `wire.rs` its bytes as the kernel counts them, `cargo.rs` what it is given, `shed.rs` what a line that is too slow
 //! does without, `abandoned.rs` what becomes of one that fell silent. `governor.rs` lets all outputs of a stream have
-//! their say about its encoder; `books.rs` keeps figures and writes the log, in which `telling.rs` keeps down what
-//! fails again and again.
+//! their say about its encoder, `exits.rs` adds up what leaves by one way out; `books.rs` keeps figures and writes the
+//! log, in which `telling.rs` keeps down what fails again and again.
 //!
 //! ```text
 //!   TCP_INFO, tags written ──> inflight ──place──┐
@@ -35,6 +35,7 @@ mod books;
 mod cargo;
 mod dial;
 mod error;
+mod exits;
 pub mod failover;
 mod governor;
 pub mod headroom;

@@ -20,6 +20,7 @@ use crate::hub::{Channel, ChannelStats, Reader, Start};
 use crate::media::packet::Layout;
 
 use super::books::Books;
+use super::exits::Exits;
 use super::failover::{
     Action, Actions, Dial, Event, Failover, LineEvent, LineId, LineState as CoreState, Mode, Settings, Why,
 };
@@ -81,17 +82,21 @@ pub(super) struct Task {
     pub(super) channel: Channel,
     pub(super) figures: Figures,
     pub(super) voice: Option<Voice>,
+    pub(super) exits: Exits,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Runs until `stop` says so or the stream is over.
 pub(super) async fn run(task: Task) {
-    let Task { output, channel, figures, voice, mut orders, mut stop } = task;
+    let Task { output, channel, figures, voice, exits, mut orders, mut stop } = task;
     let ended = if let Some(ended) = wait_for_media(&channel, &figures, &mut stop).await {
         ended
     } else {
-        let mut life = Life::new(clock::now(), output, channel, figures.clone(), voice);
+        let destinations = std::iter::once(&output.primary).chain(&output.standby);
+        let exits = destinations.map(|destination| exits.join(destination)).collect();
+        let books = Books::new(clock::now(), figures.clone(), exits);
+        let mut life = Life::new(clock::now(), output, channel, books, voice);
         let ended = life.live(&mut orders, &mut stop).await;
         life.finish().await;
         ended
@@ -136,7 +141,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(now: Instant, output: Output, channel: Channel, figures: Figures, voice: Option<Voice>) -> Life {
+    fn new(now: Instant, output: Output, channel: Channel, books: Books, voice: Option<Voice>) -> Life {
         let lines: Vec<Line> = std::iter::once(output.primary)
             .chain(output.standby)
             .enumerate()
@@ -157,7 +162,7 @@ impl Life {
         Life {
             watch: channel.reader(Start::Head),
             core: Failover::new(now, settings),
-            books: Books::new(now, figures, lines.len()),
+            books,
             lines,
             channel,
             voice,

@@ -14,6 +14,7 @@ use crate::base::units::BitrateBps;
 use crate::config::schema::{Destination, Output, OutputMode};
 use crate::hub::Channel;
 
+use super::exits::Exits;
 use super::failover::LineId;
 use super::governor::{Governor, SetBitrate};
 use super::link::Name;
@@ -52,6 +53,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_millis(2_200);
 pub struct Outputs {
     running: Arc<Mutex<BTreeMap<String, Running>>>,
     governor: Governor,
+    exits: Exits,
 }
 
 struct Running {
@@ -79,7 +81,7 @@ impl Outputs {
     /// None yet; `set` tells the encoder of a stream another bitrate, pictures alone, and returns at once.
     pub fn steering(set: impl Fn(&str, BitrateBps) + Send + Sync + 'static) -> Outputs {
         let set: Arc<SetBitrate> = Arc::new(set);
-        Outputs { running: Arc::default(), governor: Governor::new(set) }
+        Outputs { running: Arc::default(), governor: Governor::new(set), exits: Exits::default() }
     }
 
     /// The encoder of `stream` was started, or is to have another bitrate; `None`: as it chooses itself. What its
@@ -171,6 +173,7 @@ impl Outputs {
             figures: figures.clone(),
             orders: ordered,
             stop: stopped,
+            exits: self.exits.clone(),
             output,
         };
         let name = task.output.name.clone();

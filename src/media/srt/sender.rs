@@ -207,8 +207,8 @@ impl Sender {
         self.waiting.is_empty() && self.flight.is_empty()
     }
 
-    /// How fast to send at most, headers and repeats included: twice what the stream needs. A picture that would take too long by that goes
-    /// faster.
+    /// How fast to send at most, headers and repeats included: twice what the stream needs. A picture that would take
+    /// too long by that goes faster.
     pub(super) fn set_pace(&mut self, bits_per_second: u64) {
         self.pace_bps = bits_per_second.max(PACE_MIN);
     }

@@ -1,7 +1,9 @@
 //! What an output shows while its lines come and go.
 
 use super::*;
+use crate::base::ticks::Ticks;
 use crate::sim::{epoch, ms, secs};
+use crate::uplink::exits::Exits;
 use crate::uplink::failover::{Action, Actions, Dial, Ending, Event, GapReason, LineEvent, Mode, Refusal};
 use crate::uplink::inflight::Seq;
 use crate::uplink::lines::Sample;
@@ -41,10 +43,12 @@ impl Stage {
         let now = epoch();
         let core_mode = if mode == OutputMode::Mirror { Mode::Mirror } else { Mode::Warm };
         let settings = Settings { mode: core_mode, lines: lines as u8, ..Settings::default() };
+        let destination = "rtmp://a.example/live/key".parse().expect("a URL");
+        let exits = Exits::default();
         let mut stage = Stage {
             now,
             core: Failover::new(now, settings),
-            books: Books::new(now, figures.clone(), lines),
+            books: Books::new(now, figures.clone(), (0..lines).map(|_| exits.join(&destination)).collect()),
             figures,
             dials: vec![None; lines],
         };
@@ -121,7 +125,7 @@ impl Stage {
             sample: Sample::default(),
             sent_bytes: 0,
             left_out: 0,
-            behind: crate::base::ticks::Ticks::ZERO,
+            behind: Ticks::ZERO,
             carries,
             carried: carries,
         };
@@ -226,4 +230,39 @@ fn an_output_that_has_ended_shows_no_line_that_carries() {
     assert_eq!((status.state, status.active), (State::Stopped, None));
     assert!(status.lines.iter().all(|line| line.state == LineState::Off && line.reading.is_none()));
     assert!(status.alerts().is_empty());
+}
+
+#[test]
+fn what_other_outputs_put_on_the_same_way_out_counts_against_a_lines_reserve() {
+    const MEGA: u64 = 1_000_000;
+    let wire = "rtmp://a.example/live/key".parse().expect("a URL");
+    let figures =
+        Figures::new(OutputStatus::new("cloud", "main", OutputMode::Warm, vec![LineStatus::default()]));
+    let exits = Exits::default();
+    let other = exits.join(&wire);
+    let mut now = epoch();
+    let mut books = Books::new(now, figures, vec![exits.join(&wire)]);
+    let account = &mut books.accounts[0];
+    account.carries = true;
+    let mut need = Need::new();
+    need.look(Ticks::ZERO, 0, Some(BitrateBps(4 * MEGA)));
+    let mut stats = LineStats::new();
+    stats.sample(now, Sample { rtt: ms(50), ..Sample::default() }, None);
+    let reading = stats.reading().expect("a sample came");
+    let reading = Some(Reading { capacity: Some(BitrateBps(8 * MEGA)), ..reading });
+    let mut strain = Strain::Fine;
+    let mut look_for = |seconds: u64, strain: &mut Strain| {
+        for _ in 0..seconds * 10 {
+            now += STEP;
+            judge(now, account, reading, &need, strain);
+        }
+    };
+    look_for(20, &mut strain);
+    assert_eq!(strain, Strain::Fine, "half of the line is to spare");
+    other.carries(Some(Flow { needed: BitrateBps(7 * MEGA), acked: BitrateBps(7 * MEGA) }));
+    look_for(5, &mut strain);
+    assert_ne!(strain, Strain::Fine, "11 of 15 Mbit/s are used");
+    drop(other);
+    look_for(20, &mut strain);
+    assert_eq!(strain, Strain::Fine);
 }
