@@ -105,6 +105,8 @@ impl House {
         // What only a new process can take over stays as it is in force, so that the next reload compares with that.
         new.http.listen = self.config.http.listen;
         new.appliance.data_dir.clone_from(&self.config.appliance.data_dir);
+        new.orders.enabled = self.config.orders.enabled;
+        new.orders.queue = self.config.orders.queue;
         let mut streams = BTreeSet::new();
         let mut outputs = BTreeSet::new();
         for Change { key, effect } in changes {
@@ -118,6 +120,7 @@ impl House {
                     info!(%key, "changed: the output starts again");
                     outputs.insert(name);
                 }
+                Effect::RestartOutbox => info!(%key, "changed: the sending of orders starts again"),
                 Effect::RestartProcess => {
                     warn!(%key, "changed, but it takes effect only when footlight is started again");
                 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::schema::{Appliance, Config, Http, Output, Stream};
+use super::schema::{Appliance, Config, Http, Orders, Output, Stream};
 
 /// What it takes for a changed key to come into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Effect {
     RestartStream(String),
     /// This output connects anew. Also for one that is new or gone.
     RestartOutput(String),
+    /// The sending of orders to the cloud begins anew; orders are taken all the while.
+    RestartOutbox,
     /// The process must be restarted; until then the old value holds.
     RestartProcess,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Change {
             Effect::Live => write!(f, "{}: in force at once", self.key),
             Effect::RestartStream(name) => write!(f, "{}: restarts stream {name}", self.key),
             Effect::RestartOutput(name) => write!(f, "{}: reconnects output {name}", self.key),
+            Effect::RestartOutbox => write!(f, "{}: restarts the sending of orders", self.key),
             Effect::RestartProcess => write!(f, "{}: needs a restart of footlight", self.key),
         }
     }
@@ -45,7 +48,7 @@ impl fmt::Display for Change {
 /// Everything that differs, in the order of the file. The order of streams and outputs means nothing.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     // Taken apart by name, so that a key added to the schema does not compile until it has its line here.
-    let Config { appliance, http, streams, outputs } = new;
+    let Config { appliance, http, streams, outputs, orders } = new;
     let mut changes = Changes(Vec::new());
     changes.appliance(&old.appliance, appliance);
     changes.http(&old.http, http);
@@ -71,6 +74,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
             }
         }
     }
+    changes.orders(&old.orders, orders);
     changes.0
 }
 
@@ -146,6 +150,20 @@ impl Changes {
         self.key(&table, "adaptive", old.adaptive != *adaptive, restart);
         self.key(&table, "bitrate_min", old.bitrate_min != *bitrate_min, restart);
         self.key(&table, "bitrate_max", old.bitrate_max != *bitrate_max, restart);
+    }
+
+    fn orders(&mut self, old: &Orders, new: &Orders) {
+        let Orders { enabled, rate_per_address, queue, hold, buyer_limit, low_stock, cloud, batch } = new;
+        let live = &Effect::Live;
+        let per_address = old.rate_per_address != *rate_per_address;
+        self.key("orders", "enabled", old.enabled != *enabled, &Effect::RestartProcess);
+        self.key("orders", "rate_per_address", per_address, live);
+        self.key("orders", "queue", old.queue != *queue, &Effect::RestartProcess);
+        self.key("orders", "hold", old.hold != *hold, live);
+        self.key("orders", "buyer_limit", old.buyer_limit != *buyer_limit, live);
+        self.key("orders", "low_stock", old.low_stock != *low_stock, live);
+        self.key("orders", "cloud", old.cloud != *cloud, &Effect::RestartOutbox);
+        self.key("orders", "batch", old.batch != *batch, &Effect::RestartOutbox);
     }
 }
 

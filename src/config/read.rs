@@ -79,6 +79,7 @@ pub(super) fn config(
         http,
         streams: streams.into_iter().map(|(stream, _)| stream).collect(),
         outputs: outputs.into_iter().filter_map(outputs::PlacedOutput::config).collect(),
+        orders: defaults.orders,
     }
 }
 

@@ -44,7 +44,7 @@ fn good(loaded: &Loaded) -> String {
 
 /// What a configuration means, in a few lines for a person. Keys and passwords do not show.
 pub fn summary(config: &Config) -> String {
-    let Config { appliance, http, streams, outputs } = config;
+    let Config { appliance, http, streams, outputs, orders: _ } = config;
     let mut lines = vec![
         ("box".to_owned(), format!("{} at {}", appliance.name, appliance.site)),
         ("data".to_owned(), appliance.data_dir.display().to_string()),

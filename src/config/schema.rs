@@ -1,5 +1,7 @@
 //! The configuration as the rooms use it: complete, checked, every default filled in.
 
+mod orders;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use crate::base::secret::Secret;
 use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
+
+pub use orders::{HttpsUrl, Orders, ShopCloud};
 
 /// Everything that `footlight.toml` and the environment say.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +23,8 @@ pub struct Config {
     pub streams: Vec<Stream>,
     /// `[[output]]`, names unique.
     pub outputs: Vec<Output>,
+    /// `[orders]`
+    pub orders: Orders,
 }
 
 /// `[box]`: who this box is.
@@ -194,6 +200,7 @@ impl Config {
             http: Http::default(),
             streams: vec![Stream::new("main", VideoSource::Pattern)],
             outputs: Vec::new(),
+            orders: Orders::default(),
         }
     }
 }
