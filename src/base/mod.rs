@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod dial;
 pub mod exit;
 pub mod loggate;
 pub mod metrics;
@@ -11,4 +12,5 @@ pub mod secret;
 pub mod tcp_info;
 pub mod threads;
 pub mod ticks;
+pub mod tls;
 pub mod units;

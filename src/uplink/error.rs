@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use crate::base::tls::TlsError;
 use crate::media::rtmp::{LoginError, Phase, SessionError, Stage};
 use crate::media::srt::{Reason, SrtError};
 
 use super::failover::{Ending, LineEvent, Phase as Step, Refusal};
 use super::link::Name;
-use super::wire::TlsError;
+use super::wire::words;
 
 /// What ended a line. `host` is the far end as the configuration names it, without path and key.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub(super) enum LinkError {
         #[source]
         cause: io::Error,
     },
-    #[error("{host}: {cause}")]
+    #[error("{host}: {}", words(cause))]
     Tls {
         host: String,
         #[source]

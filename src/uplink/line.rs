@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::base::dial::{Lookup, resolve};
 use crate::base::loggate::FadingGate;
 use crate::base::ticks::Ticks;
+use crate::base::tls::Tls;
 use crate::base::units::BitrateBps;
 use crate::config::schema::{Destination, PushPath, Scheme};
 use crate::hub::Channel;
@@ -20,13 +22,13 @@ use crate::media::rtmp::{Demand, Login, LoginError, SessionError};
 
 use super::abandoned::Abandoned;
 use super::cargo::{Cargo, Fed};
-use super::dial::{self, Lookup};
+use super::dial;
 use super::error::LinkError;
 use super::failover::{Dial, LineEvent, Phase, Why};
 use super::inflight::Seq;
 use super::lines::Sample;
 use super::link::{Answered, Hello, Link, Name, SrtLink};
-use super::wire::{Tls, Trust, Wire};
+use super::wire::{Wire, trust_of};
 
 /// A name service that is slower than this is not waited for where the last addresses are known: it may be cut off
 /// together with the line that we are about to replace.
@@ -96,7 +98,7 @@ impl Line {
         Line {
             name: Name::new(at, &destination),
             tls: (destination.url.scheme == Scheme::Rtmps)
-                .then(|| Tls::new(&destination.url.host, Trust::of(&destination))),
+                .then(|| Tls::new(&destination.url.host, trust_of(&destination))),
             login: (destination.url.login.as_ref())
                 .map(|login| Login::new(login.user.clone(), login.password.clone())),
             doubted_h265: false,
@@ -120,7 +122,7 @@ impl Line {
         self.state = State::Resolving { since: now };
         if self.lookup.is_none() {
             let url = &self.destination.url;
-            (self.lookup, self.found) = (Some(dial::resolve(&url.host, url.port)), None);
+            (self.lookup, self.found) = (Some(resolve(&url.host, url.port)), None);
         }
     }
 

@@ -7,10 +7,9 @@
 //!
 //! Encryption happens at [`Wire::push`]: from then on a byte has its place in the connection's byte stream, so that
 //! [`Wire::end`] and what the kernel says was acknowledged count the same bytes (RFC 4898 counts what TCP carries,
-//! which is ciphertext). Decides nothing: who may be trusted says `trust.rs`, what a failure means `refusal.rs`.
+//! which is ciphertext). Decides nothing: whom a destination trusts and what a failure means to it says
+//! `trust.rs`.
 
-mod refusal;
-mod tls;
 mod trust;
 
 use std::io::{self, Read as _, Write as _};
@@ -22,9 +21,9 @@ use socket2::{SockRef, Socket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-pub(super) use refusal::TlsError;
-pub(super) use tls::Tls;
-pub(super) use trust::Trust;
+pub(super) use trust::{trust_of, words};
+
+use crate::base::tls::TlsError;
 
 /// Bytes read from the socket in one go; far ends of an uplink have little to say.
 const READ_BYTES: usize = 4 << 10;

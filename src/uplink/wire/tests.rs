@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::base::tcp_info::TcpInfo;
+use crate::base::tls::{Fingerprint, Tls, Trust};
 
-use super::refusal::Fingerprint;
 use super::*;
 
 /// Longer than any step here takes on a busy machine.
@@ -287,7 +287,7 @@ async fn who_is_not_trusted_is_refused_in_words_that_say_what_to_do() {
         match outcome {
             Ok(_) => assert!(words.is_empty(), "case {at} was trusted"),
             Err(WireError::Tls(error)) => {
-                let said = error.to_string();
+                let said = super::words(&error);
                 assert!(!words.is_empty(), "case {at}: {said}");
                 assert!(words.iter().all(|words| said.contains(words)), "case {at}: {said}");
                 assert!(error.wants_a_person());

@@ -14,7 +14,7 @@ const SESSIONS_REMEMBERED: usize = 4;
 
 /// TLS to one destination. Cheap to clone; all clones resume each other's sessions.
 #[derive(Clone)]
-pub(in crate::uplink) struct Tls(Arc<Shared>);
+pub struct Tls(Arc<Shared>);
 
 struct Shared {
     host: String,
@@ -26,18 +26,30 @@ struct Shared {
 
 impl Tls {
     /// TLS to `host`, a name or an address as it stands in a URL.
-    pub(in crate::uplink) fn new(host: &str, trust: Trust) -> Tls {
+    pub fn new(host: &str, trust: Trust) -> Tls {
         // An IPv6 address stands in brackets in a URL, and without them in a certificate.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Tls(Arc::new(Shared { host, trust, config: OnceLock::new() }))
     }
 
-    /// One connection's side of TLS, to be given to [`super::Wire::tls`]. The first time this reads certificates
-    /// from the disk, away from the network's threads.
+    /// One connection's side of TLS, for whoever moves the bytes. The first time this reads certificates from the
+    /// disk, away from the network's threads.
     ///
     /// # Errors
     /// [`TlsError::CaFile`] and [`TlsError::Name`].
-    pub(in crate::uplink) async fn session(&self) -> Result<ClientConnection, TlsError> {
+    pub async fn session(&self) -> Result<ClientConnection, TlsError> {
+        let (config, name) = self.config().await?;
+        let mut connection = ClientConnection::new(config, name)?;
+        // The caller bounds what it pushes; a record must never be refused half-way.
+        connection.set_buffer_limit(None);
+        Ok(connection)
+    }
+
+    /// The same in parts, for a stream that makes the session itself.
+    ///
+    /// # Errors
+    /// [`TlsError::CaFile`] and [`TlsError::Name`].
+    pub async fn config(&self) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsError> {
         let Shared { host, trust, config } = &*self.0;
         let name = ServerName::try_from(host.clone()).map_err(|_| TlsError::Name(host.clone()))?;
         let config = if let Some(config) = config.get() {
@@ -48,10 +60,7 @@ impl Tls {
             let made = made.map_err(|_| TlsError::Interrupted)??;
             Arc::clone(config.get_or_init(|| made))
         };
-        let mut connection = ClientConnection::new(config, name)?;
-        // The caller bounds what it pushes; a record must never be refused half-way.
-        connection.set_buffer_limit(None);
-        Ok(connection)
+        Ok((config, name))
     }
 }
 

@@ -12,11 +12,12 @@ const NAMES_TOLD_MAX: usize = 3;
 
 /// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` and browsers show it, without colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::uplink) struct Fingerprint(pub(super) [u8; 32]);
+pub struct Fingerprint(pub [u8; 32]);
 
-/// Why TLS with a far end failed. The words follow the far end's name and a colon.
+/// Why TLS with a far end failed. The words follow the far end's name and a colon. A room whose users have other
+/// keys to set than `ca_file` says it in its own words where they matter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::uplink) enum TlsError {
+pub enum TlsError {
     /// `ca_file` cannot be used.
     #[error("`ca_file` {} {why}", path.display())]
     CaFile {
@@ -29,7 +30,7 @@ pub(in crate::uplink) enum TlsError {
     #[error("{0:?} is no name that a certificate can be for; write the server's name in the URL")]
     Name(String),
     /// The far end answered in another language.
-    #[error("it does not speak TLS on this port; check the port, or write rtmp:// if it takes plain RTMP")]
+    #[error("it does not speak TLS on this port; check the port and the scheme in the URL")]
     NotTls,
     /// The far end knows only what is broken since long.
     #[error("it speaks only a TLS older than 1.2, which is not safe any more; its software must be renewed")]
@@ -37,12 +38,12 @@ pub(in crate::uplink) enum TlsError {
     /// Nobody whom we trust vouches for the certificate.
     #[error(
         "its certificate is vouched for by nobody this box trusts; if it is the right server, name its \
-         certificate or authority by `ca_file`, or its fingerprint: certificate_sha256 = \"{0}\""
+         certificate or authority by `ca_file` (its SHA-256 is {0})"
     )]
     Untrusted(Fingerprint),
     /// Another certificate than the pinned one.
     #[error(
-        "its certificate is not the one that `certificate_sha256` names; the server shows {0}: if it was \
+        "its certificate is not the one whose fingerprint was written down; the server shows {0}: if it was \
          renewed on purpose, write that fingerprint down, else somebody stands between"
     )]
     OtherPin(Fingerprint),
@@ -69,8 +70,8 @@ pub(in crate::uplink) enum TlsError {
     },
     /// The certificate is for somebody else.
     #[error(
-        "its certificate is for {presented}, not for {wanted}; write the name it is for in the URL, or name it by \
-         `ca_file` or `certificate_sha256`"
+        "its certificate is for {presented}, not for {wanted}; write the name it is for in the URL, or name the \
+         certificate by `ca_file`"
     )]
     OtherName {
         /// The host of the URL.
@@ -100,7 +101,7 @@ pub(super) enum NotTrusted {
 
 impl TlsError {
     /// Whether it takes a person: trying again changes nothing by itself.
-    pub(in crate::uplink) fn wants_a_person(&self) -> bool {
+    pub fn wants_a_person(&self) -> bool {
         !matches!(self, TlsError::Alert(_) | TlsError::Other(_) | TlsError::Interrupted)
     }
 }
