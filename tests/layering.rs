@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Cores that own no clock, socket, file or task. Beside these, every file with a line `//! Pure…` in its docs.
 const PURE: &[&str] = &[
     "src/media/",
+    "src/base/rate.rs",
     "src/hub/ring.rs",
     "src/uplink/failover/dialing.rs",
     "src/uplink/failover/line.rs",

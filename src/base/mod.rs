@@ -8,6 +8,7 @@ pub mod loggate;
 pub mod metrics;
 pub mod quantity;
 pub mod queue;
+pub mod rate;
 pub mod secret;
 pub mod tcp_info;
 pub mod threads;
