@@ -9,12 +9,13 @@ use footlight::base::exit;
 use footlight::{
     app::{self, devices::Devices, logging},
     config,
+    serve::auth::Role,
 };
 
 /// What every exit code means, at the end of `--help`.
 const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while running; 2 the configuration or the \
                           command line is wrong; 3 the machine does not give what is asked for (the address \
-                          is taken, the data folder cannot be written); 130 and 143 a second \
+                          is taken, the data folder cannot be written or read); 130 and 143 a second \
                           signal cut the stop short.";
 
 /// A streaming appliance for live commerce: captures, encodes, serves the LAN and pushes to the cloud.
@@ -54,6 +55,42 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Makes, lists and revokes the tokens by which other machines may change something.
+    Token {
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenVerb {
+    /// Makes a token and prints it, this once; a running box knows it at once.
+    New {
+        /// What its bearer may do: viewer reads, anchor runs the show, admin sets up the box.
+        #[arg(long, value_name = "ROLE", value_enum)]
+        role: Role,
+        /// What you call it, to know it again in the list: whose it is, or where it is used.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        name: String,
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Lists the tokens: id, role, when it was made, name.
+    List {
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Revokes a token; a running box knows it within a second.
+    Revoke {
+        /// As `footlight token list` shows it.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +99,7 @@ fn main() -> ExitCode {
         Command::Run { config, log_format } => run(config.as_deref(), log_format),
         Command::Devices { json, .. } => devices(json),
         Command::Check { file, config } => check(file.or(config).as_deref()),
+        Command::Token { verb } => token(&verb),
     })
 }
 
@@ -94,6 +132,24 @@ fn check(path: Option<&std::path::Path>) -> u8 {
     } else {
         say(&mut std::io::stderr(), &report);
         exit::CONFIGURATION
+    }
+}
+
+fn token(verb: &TokenVerb) -> u8 {
+    let (TokenVerb::New { config, .. } | TokenVerb::List { config } | TokenVerb::Revoke { config, .. }) =
+        verb;
+    let (out, said) = (&mut std::io::stdout(), &mut std::io::stderr());
+    let data_dir = match config::load(config.as_deref(), &environment()) {
+        Ok(loaded) => loaded.config.appliance.data_dir,
+        Err(problems) => {
+            say(said, &format!("{problems}\n"));
+            return exit::CONFIGURATION;
+        }
+    };
+    match verb {
+        TokenVerb::New { role, name, .. } => app::tokens::make(&data_dir, *role, name, out, said),
+        TokenVerb::List { .. } => app::tokens::list(&data_dir, out, said),
+        TokenVerb::Revoke { id, .. } => app::tokens::revoke(&data_dir, id, said),
     }
 }
 

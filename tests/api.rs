@@ -87,7 +87,7 @@ fn who_asks_wrongly_is_told_what_is_wrong_and_changes_nothing() {
     );
     for proxied in ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"] {
         let request = Request::new("POST", switch).json(r#"{"line": 1}"#).header(proxied, "192.0.2.7");
-        assert_eq!(send(request), 403, "{proxied}");
+        assert_eq!(send(request), 401, "{proxied}");
     }
     for (path, allowed) in [("/api/v1/outputs", "GET, HEAD, OPTIONS"), (switch, "POST, OPTIONS")] {
         let answer = Request::new("OPTIONS", path).send(box_.http()).unwrap();

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "src/uplink/inflight.rs",
     "src/capture/policy.rs",
     "src/config/diff.rs",
+    "src/serve/auth/book.rs",
     "src/serve/flv/policy.rs",
 ];
 

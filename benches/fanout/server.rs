@@ -1,12 +1,14 @@
 //! The contender: the hub and the HTTP server as the box runs them, and a publisher.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use footlight::base::clock;
 use footlight::config::schema::Http;
 use footlight::hub::{Hub, Limits, Publisher};
 use footlight::media::packet::Media;
+use footlight::serve::auth::Tokens;
 use footlight::serve::{Parts, Server};
 use footlight::uplink::Outputs;
 
@@ -26,7 +28,9 @@ pub fn run(merge: Duration) {
     let hub = Hub::new();
     let publisher = hub.open("main", Limits::default());
     let _guard = runtime.enter();
-    let parts = Parts { hub, outputs: Outputs::new(), describe: Vec::new(), ready: Box::new(|| Ok(())) };
+    let tokens = Tokens::open(Path::new("there/is/no/such/folder"));
+    let ready = Box::new(|| Ok(()));
+    let parts = Parts { hub, outputs: Outputs::new(), tokens, describe: Vec::new(), ready };
     let server = Server::start(&http, parts).unwrap();
     println!("{}", server.local_addr());
     publish(&publisher);

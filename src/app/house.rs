@@ -17,6 +17,7 @@ use crate::config::schema::{Config, Output, Stream};
 use crate::config::{self, Change, Effect};
 use crate::encode::{Encoder, Encoders};
 use crate::hub::{Channel, Hub, Limits, Publisher};
+use crate::serve::auth::Tokens;
 use crate::serve::{Describe, Parts, ServeError, Server};
 use crate::uplink::Outputs;
 
@@ -82,7 +83,8 @@ impl House {
             lock(&streams).insert(stream.name.clone(), closed_slot(&hub, stream));
         }
         let probing = tokio::task::spawn_blocking(Encoders::probe);
-        let server = Server::start(&config.http, parts(&hub, &streams, &outputs))
+        let tokens = Tokens::open(&config.appliance.data_dir);
+        let server = Server::start(&config.http, parts(&hub, &streams, &outputs, tokens))
             .map_err(|trouble| cannot_listen(&trouble))?;
         let encoders =
             probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
@@ -323,7 +325,7 @@ fn cannot_listen(trouble: &ServeError) -> Unusable {
 }
 
 /// What the server shows of the other rooms.
-fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
+fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, tokens: Tokens) -> Parts {
     let describe_hub = hub.clone();
     let describe_streams = streams.clone();
     let describe_outputs = outputs.clone();
@@ -342,6 +344,7 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs) -> Parts {
     Parts {
         hub: hub.clone(),
         outputs: outputs.clone(),
+        tokens,
         describe,
         ready: Box::new(move || ready(&ready_hub, &ready_streams)),
     }

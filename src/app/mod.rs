@@ -11,6 +11,7 @@ pub mod devices;
 mod house;
 pub mod logging;
 mod signals;
+pub mod tokens;
 
 use std::time::Duration;
 

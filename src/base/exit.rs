@@ -9,7 +9,7 @@ pub const FAILURE: u8 = 1;
 /// The configuration or the command line is wrong: a person must change it, starting again will not help.
 pub const CONFIGURATION: u8 = 2;
 /// The machine does not give what the configuration asks for: the address is taken, the data folder cannot
-/// be written.
+/// be written, what is kept there cannot be read.
 pub const ENVIRONMENT: u8 = 3;
 
 /// A second signal cut the stop short: what the shell shows for a process that the signal killed.

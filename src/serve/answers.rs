@@ -31,7 +31,10 @@ pub(super) fn json(status: StatusCode, content_type: &'static str, document: &se
     with(content(status, content_type, document.to_string()), header::CACHE_CONTROL, "no-store")
 }
 
-/// An error as RFC 9457 tells it.
+/// Where each kind of problem that a program may want to tell apart has its name.
+const PROBLEMS: &str = "https://footlight.dev/problems/";
+
+/// An error as RFC 9457 tells it, of which the status says all that a program wants to know.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
     let document = serde_json::json!({
         "type": "about:blank",
@@ -39,6 +42,35 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
         "status": status.as_u16(),
         "detail": detail,
     });
+    json(status, "application/problem+json", &document)
+}
+
+/// An error with a name of its own: `type` is `https://footlight.dev/problems/NAME`, by which programs tell it from
+/// others of the same status. `title` is the same each time, `detail` is about this one.
+pub(super) fn problem_of(status: StatusCode, name: &str, title: &str, detail: &str) -> Answer {
+    problem_with(status, name, title, detail, serde_json::Value::Null)
+}
+
+/// The same with more members, an object: `{"errors": [{"field": "quantity", "detail": "..."}]}`. They stand beside the
+/// usual ones and do not replace them.
+pub(super) fn problem_with(
+    status: StatusCode,
+    name: &str,
+    title: &str,
+    detail: &str,
+    members: serde_json::Value,
+) -> Answer {
+    let mut document = serde_json::json!({
+        "type": format!("{PROBLEMS}{name}"),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    if let (Some(document), serde_json::Value::Object(members)) = (document.as_object_mut(), members) {
+        for (name, value) in members {
+            document.entry(name).or_insert(value);
+        }
+    }
     json(status, "application/problem+json", &document)
 }
 
@@ -55,4 +87,32 @@ pub(super) fn with(mut answer: Answer, name: HeaderName, value: impl TryInto<Hea
         answer.headers_mut().insert(name, value);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_has_its_name_and_what_more_there_is_to_say() {
+        let errors = json!([{ "field": "quantity", "detail": "no less than 1" }]);
+        let members = json!({ "errors": errors, "status": 200 });
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let answer = problem_with(status, "invalid", "Something is wrong", "See errors.", members);
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let want = json!({
+            "type": "https://footlight.dev/problems/invalid",
+            "title": "Something is wrong",
+            "status": 422,
+            "detail": "See errors.",
+            "errors": errors,
+        });
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), want);
+    }
 }

@@ -11,6 +11,7 @@ use crate::config::schema::Http;
 use crate::hub::Hub;
 use crate::uplink::Outputs;
 
+use super::auth::{Door, Tokens};
 use super::flv::Viewing;
 
 /// Describes a room's figures.
@@ -25,6 +26,8 @@ pub struct Parts {
     pub hub: Hub,
     /// What they are pushed by.
     pub outputs: Outputs,
+    /// Who may tell them something.
+    pub tokens: Tokens,
     /// What stands on `/metrics` beside the server's own figures, the hub's included.
     pub describe: Vec<Describe>,
     /// What `/readyz` asks.
@@ -33,6 +36,7 @@ pub struct Parts {
 
 pub(super) struct House {
     pub(super) parts: Parts,
+    pub(super) door: Door,
     pub(super) viewing: Viewing,
     pub(super) requests: Requests,
     pub(super) seats: Seats,
@@ -42,6 +46,7 @@ pub(super) struct House {
 impl House {
     pub(super) fn new(http: &Http, parts: Parts) -> House {
         House {
+            door: Door::new(parts.tokens.clone()),
             parts,
             viewing: Viewing::new(http),
             requests: Requests::default(),

@@ -7,13 +7,14 @@
 //!
 //! `listener.rs` takes connections in and bounds their number; `connection.rs` runs hyper on each, with bounds on
 //! time and size; `paths.rs` (pure) says what a path means and `routes.rs` what to answer; `pages.rs` has the web
-//! build in it; `api/` has the parts of the API; `flv/` writes streams. `house.rs` is what they all share.
+//! build in it; `api/` has the parts of the API, `auth/` who may ask what of it; `flv/` writes streams. `house.rs` is what they all share.
 //!
 //! This room knows the others by their handles only. It holds no media, decides nothing about streams, and
 //! never waits for a client longer than a written bound.
 
 mod answers;
 mod api;
+pub mod auth;
 mod connection;
 mod flv;
 mod house;

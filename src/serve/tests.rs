@@ -43,6 +43,11 @@ fn http() -> Http {
     }
 }
 
+/// As in a box that was just unpacked.
+fn no_tokens() -> auth::Tokens {
+    auth::Tokens::open(std::path::Path::new("there/is/no/such/folder"))
+}
+
 impl Stage {
     fn new() -> Stage {
         Stage::with(http())
@@ -55,7 +60,7 @@ impl Stage {
         let ready = Box::new(|| Err(vec!["stream main has no picture".to_owned()]));
         let metrics = hub.clone();
         let describe: Vec<Describe> = vec![Box::new(move |page| metrics.describe_metrics(page))];
-        let parts = Parts { hub: hub.clone(), outputs: Outputs::new(), describe, ready };
+        let parts = Parts { hub: hub.clone(), outputs: Outputs::new(), tokens: no_tokens(), describe, ready };
         let server = {
             let _guard = runtime.enter();
             Server::start(&http, parts).expect("a server")

@@ -7,14 +7,16 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing::info;
 
 use crate::base::clock;
 use crate::config::schema::OutputMode;
 use crate::serve::answers::{Answer, json as json_answer, problem};
+use crate::serve::auth::{Caller, Role, allow};
 use crate::serve::house::House;
 use crate::uplink::{LineStatus, OrderError, OutputStatus};
 
-use super::{body, is_reading, nothing_here, refuse_change, wrong_method};
+use super::{body, is_reading, nothing_here, wrong_method};
 
 /// What `switch` and `reconnect` are told.
 #[derive(Debug, Default, Deserialize)]
@@ -48,14 +50,15 @@ pub(super) async fn answer(house: &House, peer: IpAddr, rest: &[&str], request: 
             if request.method() != hyper::Method::POST {
                 return wrong_method(methods(rest));
             }
-            if let Some(refused) = refuse_change(peer, &request) {
-                return refused;
-            }
+            let caller = match allow(house, peer, &request, Role::Anchor).await {
+                Ok(caller) => caller,
+                Err(refused) => return refused,
+            };
             let said = match body(request).await {
                 Ok(said) => said,
                 Err(refused) => return refused,
             };
-            order(house, name, verb, &said)
+            order(house, &caller, name, verb, &said)
         }
         _ => nothing_here(),
     }
@@ -70,7 +73,7 @@ pub(super) fn methods(rest: &[&str]) -> &'static str {
     }
 }
 
-fn order(house: &House, name: &str, verb: &str, said: &[u8]) -> Answer {
+fn order(house: &House, caller: &Caller, name: &str, verb: &str, said: &[u8]) -> Answer {
     let outputs = &house.parts.outputs;
     let done = match verb {
         "switch" | "reconnect" => match serde_json::from_slice::<Which>(said) {
@@ -89,6 +92,7 @@ fn order(house: &House, name: &str, verb: &str, said: &[u8]) -> Answer {
     };
     match done {
         Ok(()) => {
+            info!(output = name, order = verb, by = %caller, "took an order");
             let document = json!({ "output": name, "accepted": verb });
             json_answer(StatusCode::ACCEPTED, "application/json", &document)
         }
