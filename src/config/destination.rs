@@ -11,7 +11,7 @@ use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
 use super::push_url::PushUrlError;
 use super::read::Around;
 use super::schema::{Destination, PushPath, Scheme};
-use super::secrets;
+use super::secrets::{self, SecretInFile};
 use super::section::Section;
 use super::values;
 use crate::base::secret::Secret;
@@ -36,14 +36,6 @@ pub(super) struct Placed {
     pub(super) destination: Destination,
     /// A secret of it that stands in the configuration file itself.
     pub(super) secret_in_file: Option<SecretInFile>,
-}
-
-/// A secret that stands in the configuration file itself.
-pub(super) struct SecretInFile {
-    pub(super) at: Origin,
-    pub(super) path: String,
-    /// `key` or `passphrase`.
-    pub(super) what: &'static str,
 }
 
 /// Reads a destination that is called `path` in messages. What is wrong is noted; none without a usable URL.
@@ -110,7 +102,7 @@ fn in_table(
         }
         _ => {}
     }
-    let (url, url_at) = secret(section, ["url", "url_file"], "URL", around.folder, parse);
+    let (url, url_at) = secrets::take(section, ["url", "url_file"], "URL", around.folder, parse);
     let scheme = url.as_ref().map(|destination| destination.url.scheme);
     only_for(section, scheme, Scheme::Rtmps, &OF_RTMPS);
     only_for(section, scheme, Scheme::Srt, &OF_SRT);
@@ -171,41 +163,7 @@ fn passphrase(
         let advice = "keep it in one place, best in a file of its own: passphrase_file";
         section.error(key, at, Wrong::new("the passphrase is given twice", advice));
     }
-    secret(section, keys, "passphrase", folder, secrets::passphrase)
-}
-
-/// Takes a secret by its key, or from the file that the second key names, and where it stands if that is the
-/// configuration file itself.
-fn secret<T>(
-    section: &mut Section<'_, '_>,
-    [key, file_key]: [&'static str; 2],
-    what: &str,
-    folder: &Path,
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> (Option<T>, Option<Origin>) {
-    let mut in_file = false;
-    let written = section.take_with_place(key, |value| {
-        in_file = matches!(value.given, Given::Text(_));
-        parse(values::text(value)?)
-    });
-    let filed = section.take_with_place(file_key, |value| {
-        let path = values::path(value, folder)?;
-        let (line, strange) = secrets::one_line(&path, what)?;
-        let read = parse(&line);
-        let read =
-            read.map_err(|wrong| Wrong::new(format!("in {}, {}", path.display(), wrong.what), wrong.advice));
-        Ok((read?, strange))
-    });
-    match (written, filed) {
-        (Some((secret, at)), _) => (Some(secret), in_file.then_some(at)),
-        (None, Some(((secret, strange), at))) => {
-            if let Some(strange) = strange {
-                section.warn(file_key, &at, strange);
-            }
-            (Some(secret), None)
-        }
-        (None, None) => (None, None),
-    }
+    secrets::take(section, keys, "passphrase", folder, secrets::passphrase)
 }
 
 /// Refuses `keys`, which only `wanted` has a use for, where the URL is of another scheme.

@@ -10,6 +10,7 @@ use super::keys::OUTPUT;
 use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
 use super::read::{Around, BITRATE, name_of, twice};
 use super::schema::{Output, OutputMode, STANDBYS_MAX, Stream};
+use super::secrets::SecretInFile;
 use super::section::Section;
 use super::values;
 use crate::base::units::BitrateBps;
@@ -54,6 +55,11 @@ impl PlacedOutput {
     /// The primary, then the standbys.
     fn lines(&self) -> impl Iterator<Item = &Placed> {
         self.primary.iter().chain(&self.standby)
+    }
+
+    /// Its secrets that stand in the configuration file itself.
+    pub(super) fn secrets_in_file(&self) -> impl Iterator<Item = &SecretInFile> {
+        self.lines().filter_map(|line| line.secret_in_file.as_ref())
     }
 }
 
@@ -132,20 +138,6 @@ fn standbys(value: Value, output: &str, around: Around<'_>, notes: &mut Notes<'_
     }
     let entries = entries.into_iter().take(STANDBYS_MAX).enumerate();
     entries.filter_map(|(index, entry)| destination::read(entry, path(index), around, notes)).collect()
-}
-
-/// One warning for a file that everyone on this machine may read, at the first of its secrets.
-pub(super) fn secrets_for_all_to_read(outputs: &[PlacedOutput], notes: &mut Notes<'_>) {
-    let secrets =
-        outputs.iter().flat_map(PlacedOutput::lines).filter_map(|line| line.secret_in_file.as_ref());
-    let Some(first) = secrets.into_iter().next() else { return };
-    let what = format!("a {} stands here, and everyone on this machine may read this file", first.what);
-    let elsewhere = match first.what {
-        "key" => "the URL in a file of its own: url_file = \"cloud.url\"",
-        _ => "it in a file of its own: passphrase_file = \"cloud.pass\"",
-    };
-    let advice = format!("keep it to its owner and group (chmod o-r), or {elsewhere}");
-    notes.warn(&first.at, &first.path, Wrong::new(what, advice));
 }
 
 /// What only shows when outputs are seen together, and beside the streams. With `all_named` false a stream

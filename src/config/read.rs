@@ -11,6 +11,7 @@ use super::later;
 use super::outputs;
 use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
 use super::schema::{Appliance, AudioSource, Config, EncoderChoice, Http, Stream, VideoSource};
+use super::secrets;
 use super::section::{Section, not_yet};
 use super::values;
 
@@ -67,7 +68,8 @@ pub(super) fn config(
         outputs.push(outputs::output(path, table, &streams, around, notes));
     }
     if around.readable_by_all {
-        outputs::secrets_for_all_to_read(&outputs, notes);
+        let secrets = outputs.iter().flat_map(outputs::PlacedOutput::secrets_in_file);
+        secrets::readable_by_all(secrets, notes);
     }
     if whole {
         streams_together(&http, &streams, notes);

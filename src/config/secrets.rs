@@ -6,8 +6,11 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::document::Given;
 use super::load::OTHERS_READ;
-use super::problems::Wrong;
+use super::problems::{Notes, Origin, Wrong};
+use super::section::Section;
+use super::values;
 use crate::base::secret::Secret;
 
 /// The shortest passphrase that SRT takes (SRT draft-01 §6.1.4 leaves it to the application; libsrt: 10 to 79).
@@ -24,6 +27,63 @@ const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
 
 /// How a certificate begins in PEM (RFC 7468 §5.1).
 const PEM_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
+/// A secret that stands in the configuration file itself.
+pub(super) struct SecretInFile {
+    pub(super) at: Origin,
+    pub(super) path: String,
+    /// `key` or `passphrase`.
+    pub(super) what: &'static str,
+}
+
+/// Takes a secret by its key, or from the file that the second key names, and where it stands if that is the
+/// configuration file itself.
+pub(super) fn take<T>(
+    section: &mut Section<'_, '_>,
+    [key, file_key]: [&'static str; 2],
+    what: &str,
+    folder: &Path,
+    parse: impl Fn(&str) -> Result<T, Wrong>,
+) -> (Option<T>, Option<Origin>) {
+    let mut in_file = false;
+    let written = section.take_with_place(key, |value| {
+        in_file = matches!(value.given, Given::Text(_));
+        parse(values::text(value)?)
+    });
+    let filed = section.take_with_place(file_key, |value| {
+        let path = values::path(value, folder)?;
+        let (line, strange) = one_line(&path, what)?;
+        let read = parse(&line);
+        let read =
+            read.map_err(|wrong| Wrong::new(format!("in {}, {}", path.display(), wrong.what), wrong.advice));
+        Ok((read?, strange))
+    });
+    match (written, filed) {
+        (Some((secret, at)), _) => (Some(secret), in_file.then_some(at)),
+        (None, Some(((secret, strange), at))) => {
+            if let Some(strange) = strange {
+                section.warn(file_key, &at, strange);
+            }
+            (Some(secret), None)
+        }
+        (None, None) => (None, None),
+    }
+}
+
+/// One warning for a file that everyone on this machine may read, at the first of its secrets.
+pub(super) fn readable_by_all<'a>(
+    secrets: impl IntoIterator<Item = &'a SecretInFile>,
+    notes: &mut Notes<'_>,
+) {
+    let Some(first) = secrets.into_iter().next() else { return };
+    let what = format!("a {} stands here, and everyone on this machine may read this file", first.what);
+    let elsewhere = match first.what {
+        "key" => "the URL in a file of its own: url_file = \"cloud.url\"",
+        _ => "it in a file of its own: passphrase_file = \"cloud.pass\"",
+    };
+    let advice = format!("keep it to its owner and group (chmod o-r), or {elsewhere}");
+    notes.warn(&first.at, &first.path, Wrong::new(what, advice));
+}
 
 /// The one line of a secret's file, without what is blank around it, and what is strange about the file. `what` names
 /// the secret: `URL`.
