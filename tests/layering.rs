@@ -12,12 +12,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capture", &["base", "media", "config"]),
     ("encode", &["base", "media", "config"]),
     ("hub", &["base", "media", "config"]),
+    ("shop", &["base", "media", "config"]),
     // Simulated lines and servers; only in tests and with the feature `sim`.
     ("sim", &["base"]),
     // A reader of a channel, like the recorder to come. Its rehearsal plays in the simulated world.
     ("uplink", &["base", "media", "config", "hub", "sim"]),
-    ("serve", &["base", "media", "config", "capture", "encode", "hub", "uplink"]),
-    ("app", &["base", "media", "config", "capture", "encode", "hub", "uplink", "serve"]),
+    ("serve", &["base", "media", "config", "capture", "encode", "hub", "uplink", "shop"]),
+    ("app", &["base", "media", "config", "capture", "encode", "hub", "uplink", "shop", "serve"]),
 ];
 
 /// Cores that own no clock, socket, file or task. Beside these, every file with a line `//! Pure…` in its docs.

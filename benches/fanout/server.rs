@@ -10,6 +10,7 @@ use footlight::hub::{Hub, Limits, Publisher};
 use footlight::media::packet::Media;
 use footlight::serve::auth::Tokens;
 use footlight::serve::{Parts, Server};
+use footlight::shop::Orders;
 use footlight::uplink::Outputs;
 
 use crate::stream;
@@ -30,7 +31,8 @@ pub fn run(merge: Duration) {
     let _guard = runtime.enter();
     let tokens = Tokens::open(Path::new("there/is/no/such/folder"));
     let ready = Box::new(|| Ok(()));
-    let parts = Parts { hub, outputs: Outputs::new(), tokens, describe: Vec::new(), ready };
+    let parts =
+        Parts { hub, outputs: Outputs::new(), orders: Orders::off(), tokens, describe: Vec::new(), ready };
     let server = Server::start(&http, parts).unwrap();
     println!("{}", server.local_addr());
     publish(&publisher);

@@ -19,6 +19,7 @@ use crate::encode::{Encoder, Encoders};
 use crate::hub::{Channel, Hub, Limits, Publisher};
 use crate::serve::auth::Tokens;
 use crate::serve::{Describe, Parts, ServeError, Server};
+use crate::shop::{Orders, Running};
 use crate::uplink::Outputs;
 
 use super::addresses;
@@ -29,6 +30,9 @@ const MOVING_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a camera and a codec may take to come back before they are left behind.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the order store may take to close. What was answered is on the disk whether it closes or not.
+const STORE_CLOSES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why the box cannot start here; a sentence with what to do.
 #[derive(Debug)]
@@ -64,6 +68,9 @@ pub(super) struct House {
     encoders: Encoders,
     cameras: Cameras,
     outputs: Outputs,
+    orders: Orders,
+    /// What writes them; nothing where they are switched off.
+    writing: Option<Running>,
     streams: Streams,
     server: Server,
 }
@@ -78,18 +85,19 @@ impl House {
         let hub = Hub::new();
         let streams = Streams::default();
         let outputs = steering(&streams);
+        let (orders, writing) = start_orders(&config)?;
         // The streams are there before the first request can ask for them.
         for stream in &config.streams {
             lock(&streams).insert(stream.name.clone(), closed_slot(&hub, stream));
         }
         let probing = tokio::task::spawn_blocking(Encoders::probe);
         let tokens = Tokens::open(&config.appliance.data_dir);
-        let server = Server::start(&config.http, parts(&hub, &streams, &outputs, tokens))
+        let server = Server::start(&config.http, parts(&hub, &streams, &outputs, &orders, tokens))
             .map_err(|trouble| cannot_listen(&trouble))?;
         let encoders =
             probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
         let cameras = Cameras::new();
-        let house = House { config, hub, encoders, cameras, outputs, streams, server };
+        let house = House { config, hub, encoders, cameras, outputs, orders, writing, streams, server };
         house.config.streams.iter().for_each(|stream| house.start_stream(stream));
         house.config.outputs.iter().for_each(|output| house.start_output(output));
         house.tell_addresses();
@@ -130,6 +138,7 @@ impl House {
         }
         self.config = new;
         self.server.reconfigure(&self.config.http);
+        self.orders.reconfigure(&self.config.orders);
         self.carry_bitrates();
         // Side by side: each may have a far end to say goodbye to, or a driver that takes its time.
         let mut farewells = JoinSet::new();
@@ -186,6 +195,10 @@ impl House {
             }
         };
         tokio::join!(farewell, give_back(working, within));
+        // Last, so that who was let in still hears an answer.
+        if let Some(writing) = self.writing {
+            writing.stop(STORE_CLOSES_WITHIN).await;
+        }
     }
 
     /// A named encoder that does not work here is told before the stream that runs is stopped for it.
@@ -267,6 +280,16 @@ fn steering(streams: &Streams) -> Outputs {
     })
 }
 
+/// The order cache, and what writes it. A store that cannot be used does not keep the box from streaming.
+fn start_orders(config: &Config) -> Result<(Orders, Option<Running>), Unusable> {
+    if !config.orders.enabled {
+        return Ok((Orders::off(), None));
+    }
+    let (orders, writing) = Orders::start(&config.appliance.data_dir, &config.orders)
+        .map_err(|cause| Unusable(format!("the system gives no thread for orders: {cause}")))?;
+    Ok((orders, Some(writing)))
+}
+
 /// A stream that has its channel and nothing else yet. A channel that is open already is taken over.
 fn closed_slot(hub: &Hub, stream: &Stream) -> Slot {
     let cache_bytes = usize::try_from(stream.gop_cache.0).unwrap_or(usize::MAX);
@@ -325,10 +348,11 @@ fn cannot_listen(trouble: &ServeError) -> Unusable {
 }
 
 /// What the server shows of the other rooms.
-fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, tokens: Tokens) -> Parts {
+fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, orders: &Orders, tokens: Tokens) -> Parts {
     let describe_hub = hub.clone();
     let describe_streams = streams.clone();
     let describe_outputs = outputs.clone();
+    let describe_orders = orders.clone();
     let describe: Vec<Describe> = vec![
         Box::new(describe_process),
         Box::new(move |page| describe_hub.describe_metrics(page)),
@@ -339,19 +363,22 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, tokens: Tokens) -> Par
             }
         }),
         Box::new(move |page| describe_outputs.describe_metrics(page)),
+        Box::new(move |page| describe_orders.describe_metrics(page)),
     ];
-    let (ready_hub, ready_streams) = (hub.clone(), streams.clone());
+    let (ready_hub, ready_streams, ready_orders) = (hub.clone(), streams.clone(), orders.clone());
     Parts {
         hub: hub.clone(),
         outputs: outputs.clone(),
         tokens,
+        orders: orders.clone(),
         describe,
-        ready: Box::new(move || ready(&ready_hub, &ready_streams)),
+        ready: Box::new(move || ready(&ready_hub, &ready_streams, &ready_orders)),
     }
 }
 
-/// Ready means that every stream moves: its picture, or its sound where it has no picture.
-fn ready(hub: &Hub, streams: &Streams) -> Result<(), Vec<String>> {
+/// Ready means that every stream moves: its picture, or its sound where it has no picture; and that orders, where they
+/// are switched on, can be written.
+fn ready(hub: &Hub, streams: &Streams, orders: &Orders) -> Result<(), Vec<String>> {
     let now = clock::now();
     let mut reasons = Vec::new();
     for (name, slot) in lock(streams).iter() {
@@ -368,6 +395,9 @@ fn ready(hub: &Hub, streams: &Streams) -> Result<(), Vec<String>> {
             }
             Ok(_) => {}
         }
+    }
+    if let Some(trouble) = orders.trouble() {
+        reasons.push(format!("orders: {}", trouble.public()));
     }
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }

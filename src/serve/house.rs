@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::base::metrics::Exposition;
 use crate::config::schema::Http;
 use crate::hub::Hub;
+use crate::shop::Orders;
 use crate::uplink::Outputs;
 
 use super::auth::{Door, Tokens};
@@ -26,6 +27,8 @@ pub struct Parts {
     pub hub: Hub,
     /// What they are pushed by.
     pub outputs: Outputs,
+    /// The order cache.
+    pub orders: Orders,
     /// Who may tell them something.
     pub tokens: Tokens,
     /// What stands on `/metrics` beside the server's own figures, the hub's included.

@@ -17,6 +17,7 @@ use crate::base::units::{FrameRate, PictureSize};
 use crate::hub::{Hub, Limits, Publisher};
 use crate::media::flv::{self, Item, TagType, VideoBody};
 use crate::media::packet::{AudioConfig, Layout, Media, Packet, Track, VideoCodec, VideoConfig};
+use crate::shop::Orders;
 use crate::uplink::Outputs;
 
 /// Nothing here takes this long.
@@ -60,7 +61,14 @@ impl Stage {
         let ready = Box::new(|| Err(vec!["stream main has no picture".to_owned()]));
         let metrics = hub.clone();
         let describe: Vec<Describe> = vec![Box::new(move |page| metrics.describe_metrics(page))];
-        let parts = Parts { hub: hub.clone(), outputs: Outputs::new(), tokens: no_tokens(), describe, ready };
+        let parts = Parts {
+            hub: hub.clone(),
+            outputs: Outputs::new(),
+            orders: Orders::off(),
+            tokens: no_tokens(),
+            describe,
+            ready,
+        };
         let server = {
             let _guard = runtime.enter();
             Server::start(&http, parts).expect("a server")

@@ -1,0 +1,21 @@
+//! The database: how it is opened and checked, its rows, and the statements on them.
+//!
+//! SQLite in WAL mode with `synchronous=FULL`: what was committed is on the disk. One [`Store`] writes, in the
+//! writer's thread; any number of read-only connections ([`read_only`]) look on, without ever waiting for it or
+//! making it wait. Nothing is decided here.
+
+mod open;
+pub(super) mod rows;
+mod schema;
+mod trouble;
+mod write;
+
+pub use open::{LOCK, NAME, read_only};
+pub use rows::{Answered, Reply, Totals};
+pub use trouble::{Trouble, TroubleKind};
+
+pub(super) use open::Store;
+pub(super) use write::Writing;
+
+#[cfg(test)]
+mod tests;
