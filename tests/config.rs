@@ -1,6 +1,8 @@
 //! `footlight check` and `footlight run` on configurations that are wrong, one kind after the other: each is
 //! refused with exit code 2 and told where, which key, what is wrong and what to do.
 
+#[path = "config/orders.rs"]
+mod orders;
 mod support;
 
 use std::fmt::Write;
@@ -460,6 +462,8 @@ fn folder() -> TempDir {
         ("good.url", "rtmp://a.example/live/TOPSECRET\n"),
         ("srt.url", "srt://b.example:9000?streamid=TOPSECRET\n"),
         ("long.pass", &"x".repeat(80)),
+        ("shop.token", "TOPSECRET0123456789\n"),
+        ("shop.url", "https://shop.example/footlight?TOPSECRET\n"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("it can be written");
@@ -498,6 +502,8 @@ fn every_kind_of_wrong_configuration_is_refused_and_told_where_what_and_what_to_
         .chain(SOURCE.iter().map(within("[[stream]]\nname = \"main\"\nvideo = ", "\n")))
         .chain(PRIMARY.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = ", "\n")))
         .chain(DESTINATION.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = ", "\n")))
+        .chain(orders::ORDERS.iter().map(within("[orders]\n", "\n")))
+        .chain(orders::CLOUD.iter().map(within("[orders]\ncloud = ", "\n")))
         .chain(OUTPUT.iter().map(within("[[output]]\nname = \"cloud\"\nprimary = \"rtmp://a/l/k\"\n", "\n")))
         .collect();
     assert!(kinds.len() >= 40, "{} kinds", kinds.len());
@@ -627,7 +633,9 @@ standby = [
     "srt://c.example:9000",
 ]
 [orders]
-enabled = true
+cloud = { url_file = "shop.url", token_file = "shop.token" }
+[mqtt]
+url = "mqtts://broker.example:8883"
 "#;
     let file = folder.path().join("good.toml");
     std::fs::write(&file, text).expect("it can be written");
@@ -638,7 +646,7 @@ enabled = true
     assert_eq!(output.status.code(), Some(0), "{said}");
     for want in [
         "good.toml: all is well, with 1 warning",
-        "good.toml:12:2: warning: orders: THIS VERSION DOES NOTHING WITH",
+        "good.toml:14:2: warning: mqtt: THIS VERSION DOES NOTHING WITH",
         "test pattern with tone",
         "2Mbit/s",
         "carries stream main to rtmp://a.example (key not shown), by lo\n",
@@ -647,6 +655,7 @@ enabled = true
         "srt://c.example:9000\n",
         "cold: standbys are dialled when needed; back to the primary once it is well for 5s; the bitrate follows \
          the line, down to 500kbit/s\n",
+        "https://shop.example (path not shown), by token, at most 100 orders at once\n",
     ] {
         assert!(said.contains(want), "{want}: {said}");
     }

@@ -173,9 +173,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::secret::Secret;
     use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
     use crate::config::keys::TABLES;
-    use crate::config::schema::{AudioSource, Destination, EncoderChoice, OutputMode, PushUrl, VideoSource};
+    use crate::config::schema::{
+        AudioSource, Destination, EncoderChoice, OutputMode, PushUrl, ShopCloud, VideoSource,
+    };
 
     fn sample() -> Config {
         let mut config = Config::defaults("box", PathBuf::from("data"));
@@ -189,7 +192,7 @@ mod tests {
     fn change(config: &mut Config, key: &str) -> Option<Effect> {
         let main = Effect::RestartStream("main".into());
         let cloud = Effect::RestartOutput("cloud".into());
-        let http = &mut config.http;
+        let (http, orders) = (&mut config.http, &mut config.orders);
         let stream = &mut config.streams[0];
         match key {
             "box.name" => config.appliance.name.push('x'),
@@ -273,6 +276,27 @@ mod tests {
             "output.bitrate_max" => {
                 config.outputs[0].bitrate_max = Some(BitrateBps(900_000));
                 return Some(cloud);
+            }
+            "orders.enabled" => {
+                orders.enabled = false;
+                return Some(Effect::RestartProcess);
+            }
+            "orders.queue" => {
+                orders.queue += 1;
+                return Some(Effect::RestartProcess);
+            }
+            "orders.rate_per_address" => orders.rate_per_address += 1,
+            "orders.hold" => orders.hold *= 2,
+            "orders.buyer_limit" => orders.buyer_limit += 1,
+            "orders.low_stock" => orders.low_stock += 1,
+            "orders.cloud" => {
+                let url = "https://shop.example/".parse().expect("a URL");
+                orders.cloud = Some(ShopCloud { token: Some(Secret::new("x")), ..ShopCloud::new(url) });
+                return Some(Effect::RestartOutbox);
+            }
+            "orders.batch" => {
+                orders.batch += 1;
+                return Some(Effect::RestartOutbox);
             }
             "stream.name" | "output.name" => return None,
             other => panic!("{other} is not in this walk: add what changing it costs"),

@@ -2,11 +2,12 @@
 //!
 //! Two underscores join the parts, so that keys may hold one. Letter case does not matter, and a `-` in a
 //! stream's name is written `_`. Standbys are counted from 1: `FOOTLIGHT_OUTPUT__CLOUD__STANDBY__1__URL`; one
-//! more than the file has is added. A variable for a part of a destination leaves its other parts as they are. A variable that starts like ours, has two underscores and fits no key is
-//! refused: a setting that silently does nothing is found out on air.
+//! more than the file has is added. A variable for a part of a destination, or of the orders' cloud
+//! (`FOOTLIGHT_ORDERS__CLOUD__URL_FILE`), leaves its other parts as they are. A variable that starts like ours,
+//! has two underscores and fits no key is refused: a setting that silently does nothing is found out on air.
 
 use super::document::{Given, Table, Value};
-use super::keys::{self, DESTINATION, OUTPUT, STREAM, TABLES, THINGS_MAX};
+use super::keys::{self, OUTPUT, STREAM, TABLES, THINGS_MAX};
 use super::later;
 use super::problems::{Notes, Origin, Wrong, listed, nearest};
 use super::schema::STANDBYS_MAX;
@@ -15,10 +16,7 @@ use super::section::not_yet;
 /// What all our variables begin with.
 const PREFIX: &str = "FOOTLIGHT_";
 
-/// The key that holds one destination.
-const PRIMARY: &str = "primary";
-
-/// The key that holds a list of them.
+/// The key that holds a list of destinations.
 const STANDBY: &str = "standby";
 
 /// What joins the parts of a key's path.
@@ -74,7 +72,7 @@ struct Target {
     key: &'static str,
     /// Of the standbys: which, counted from 0.
     place: Option<usize>,
-    /// A key of a destination; none for the whole.
+    /// A key of the table inside: of a destination, or of the orders' cloud; none for the whole.
     inner: Option<&'static str>,
 }
 
@@ -154,11 +152,11 @@ impl Known {
         };
         let inner = match inner {
             None => None,
-            Some(inner) if place.is_some() || (table == OUTPUT && key == PRIMARY) => {
-                let known = DESTINATION.keys.iter().copied().find(|known| known.eq_ignore_ascii_case(inner));
+            Some(inner) => {
+                let keys = table.inner(key).map_or([].as_slice(), |inner| inner.keys);
+                let known = keys.iter().copied().find(|known| known.eq_ignore_ascii_case(inner));
                 Some(known.ok_or_else(unknown)?)
             }
-            Some(_) => return Err(unknown()),
         };
         Ok(Target { table, thing, key, place, inner })
     }
@@ -205,17 +203,18 @@ impl Known {
             for head in heads {
                 for key in table.keys {
                     let path = format!("{head}{JOINT}{}", key.to_ascii_uppercase());
-                    let destinations = match (*table == OUTPUT, *key) {
-                        (true, PRIMARY) => vec![path.clone()],
-                        (true, STANDBY) => (1..=STANDBYS_MAX).map(|n| format!("{path}{JOINT}{n}")).collect(),
-                        _ => Vec::new(),
-                    };
-                    for whole in &destinations {
+                    let inner = table.inner(key).map_or([].as_slice(), |inner| inner.keys);
+                    let listed = *table == OUTPUT && *key == STANDBY;
+                    let places = if listed { 1..=STANDBYS_MAX } else { 0..=0 };
+                    for place in places {
+                        let whole = if listed { format!("{path}{JOINT}{place}") } else { path.clone() };
                         let part = |inner: &&str| format!("{whole}{JOINT}{}", inner.to_ascii_uppercase());
-                        all.extend(DESTINATION.keys.iter().map(part));
+                        all.extend(inner.iter().map(part));
+                        all.push(whole);
                     }
-                    all.push(path);
-                    all.extend(destinations);
+                    if listed {
+                        all.push(path);
+                    }
                 }
             }
         }
@@ -243,7 +242,7 @@ impl Target {
         format!("{head}.{}{place}{inner}", self.key)
     }
 
-    /// Whether two variables would set one value. A destination as a whole is its URL; the parts beside it
+    /// Whether two variables would set one value. A destination or a cloud as a whole is its URL; the parts beside it
     /// have variables of their own.
     fn sets_the_same(&self, other: &Target) -> bool {
         let part = |target: &Target| target.inner.map_or("url", |inner| inner.trim_end_matches("_file"));
@@ -325,7 +324,7 @@ fn nothing(at: &Origin) -> Given {
     Given::Table(Table { at: at.clone(), entries: Vec::new() })
 }
 
-/// Puts `value` in place of `into`, or of one part of it where that is a destination: a URL alone is made a
+/// Puts `value` in place of `into`, or of one part of it where that is a destination or a cloud: a URL alone is made a
 /// table then, and where the same can be said by two keys, the other one goes.
 fn lay(into: &mut Value, part: Option<&'static str>, value: Value) {
     let Some(part) = part else {

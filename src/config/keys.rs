@@ -84,8 +84,25 @@ pub(super) const DESTINATION: Table = Table {
     ],
 };
 
+pub(super) const ORDERS: Table = Table {
+    name: "orders",
+    many: false,
+    keys: &["enabled", "rate_per_address", "queue", "hold", "buyer_limit", "low_stock", "cloud", "batch"],
+};
+
+/// The commerce system that orders are sent to. It stands inside [`ORDERS`].
+pub(super) const CLOUD: Table = Table {
+    name: "cloud",
+    many: false,
+    keys: &["url", "url_file", "token", "token_file", "secret", "secret_file", "ca_file"],
+};
+
 /// Every table, in the order of the reference file.
-pub(super) const TABLES: &[Table] = &[BOX, HTTP, STREAM, OUTPUT];
+pub(super) const TABLES: &[Table] = &[BOX, HTTP, STREAM, OUTPUT, ORDERS];
+
+/// Tables that stand inside others, and the key that holds each.
+const INNER: &[(Table, &str, Table)] =
+    &[(OUTPUT, "primary", DESTINATION), (OUTPUT, "standby", DESTINATION), (ORDERS, "cloud", CLOUD)];
 
 impl Table {
     /// How its header is written.
@@ -95,6 +112,23 @@ impl Table {
 
     /// Where its keys stand, in words.
     pub(super) fn place(&self) -> String {
-        if self.name == DESTINATION.name { "a destination".to_owned() } else { self.header() }
+        match self.name {
+            name if name == DESTINATION.name => "a destination".to_owned(),
+            name if name == CLOUD.name => "the cloud of [orders]".to_owned(),
+            _ => self.header(),
+        }
+    }
+
+    /// The table that may be written at `key`, where a value may be one.
+    pub(super) fn inner(&self, key: &str) -> Option<Table> {
+        INNER.iter().find(|(outer, at, _)| outer == self && *at == key).map(|(.., inner)| *inner)
+    }
+
+    /// Where `key` belongs, if that is a table inside this one, or else inside another: the key that holds the
+    /// table, and the table.
+    pub(super) fn home_inside(&self, key: &str) -> Option<(&'static str, Table)> {
+        let mut homes = INNER.iter().filter(|(.., inner)| inner.keys.contains(&key));
+        let own = homes.clone().find(|(outer, ..)| outer == self);
+        own.or_else(|| homes.next()).map(|(_, at, inner)| (*at, *inner))
     }
 }

@@ -5,7 +5,7 @@
 //! are. Whoever builds one of these deletes its line here.
 
 /// Tables that are accepted and ignored.
-pub(super) const TABLES: &[&str] = &["orders", "mqtt"];
+pub(super) const TABLES: &[&str] = &["mqtt"];
 
 /// `video = ...` by its beginning, up to the colon.
 pub(super) const VIDEO: &[&str] = &["rtsp", "rtmp"];

@@ -1,13 +1,15 @@
 //! From the tree of keys to a whole [`Config`]: takes every key, fills in defaults, and looks at what only
-//! shows when keys are seen together (two streams of one name). `[[output]]` is read in `outputs`.
+//! shows when keys are seen together (two streams of one name). `[[output]]` is read in `outputs`,
+//! `[orders]` in `orders`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use super::document::{Entry, Given, Table, Value};
-use super::keys::{self, BOX, HTTP, OUTPUT, STREAM, THINGS_MAX};
+use super::keys::{self, BOX, HTTP, ORDERS, OUTPUT, STREAM, THINGS_MAX};
 use super::later;
+use super::orders;
 use super::outputs;
 use super::problems::{Notes, Origin, Wrong, listed, nearest, quote};
 use super::schema::{Appliance, AudioSource, Config, EncoderChoice, Http, Stream, VideoSource};
@@ -67,9 +69,11 @@ pub(super) fn config(
     for (path, table) in many(&mut root, OUTPUT, outputs_at.as_ref(), notes) {
         outputs.push(outputs::output(path, table, &streams, around, notes));
     }
+    let orders = one(&mut root, ORDERS, notes);
+    let (orders, secret_of_orders) = orders::orders(orders, defaults.orders, around, notes);
     if around.readable_by_all {
         let secrets = outputs.iter().flat_map(outputs::PlacedOutput::secrets_in_file);
-        secrets::readable_by_all(secrets, notes);
+        secrets::readable_by_all(secrets.chain(&secret_of_orders), notes);
     }
     if whole {
         streams_together(&http, &streams, notes);
@@ -81,7 +85,7 @@ pub(super) fn config(
         http,
         streams: streams.into_iter().map(|(stream, _)| stream).collect(),
         outputs: outputs.into_iter().filter_map(outputs::PlacedOutput::config).collect(),
-        orders: defaults.orders,
+        orders,
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::load::{Accept, Loaded, Source, load_from};
 use super::problems::Problem;
 use super::schema::{
-    AudioSource, Config, Destination, EncoderChoice, Output, OutputMode, PushPath, Stream, VideoSource,
+    AudioSource, Config, Destination, EncoderChoice, Orders, Output, OutputMode, PushPath, Stream,
+    VideoSource,
 };
 use crate::base::quantity::Period;
 
@@ -44,7 +45,7 @@ fn good(loaded: &Loaded) -> String {
 
 /// What a configuration means, in a few lines for a person. Keys and passwords do not show.
 pub fn summary(config: &Config) -> String {
-    let Config { appliance, http, streams, outputs, orders: _ } = config;
+    let Config { appliance, http, streams, outputs, orders } = config;
     let mut lines = vec![
         ("box".to_owned(), format!("{} at {}", appliance.name, appliance.site)),
         ("data".to_owned(), appliance.data_dir.display().to_string()),
@@ -70,6 +71,10 @@ pub fn summary(config: &Config) -> String {
     }
     if outputs.is_empty() {
         lines.push(("output".to_owned(), "none: nothing leaves for a cloud".to_owned()));
+    }
+    lines.push(("orders".to_owned(), orders_line(orders)));
+    if orders.enabled {
+        lines.push(("  cloud".to_owned(), cloud_line(orders)));
     }
     let width = lines.iter().map(|(head, _)| head.len()).max().unwrap_or(0);
     lines.iter().fold(String::new(), |mut text, (head, line)| {
@@ -153,6 +158,37 @@ fn how_line(output: &Output) -> String {
         (true, Some(least), Some(most)) => format!("the bitrate follows the line, from {least} to {most}"),
     };
     format!("{lines}; {bitrate}")
+}
+
+fn orders_line(orders: &Orders) -> String {
+    if !orders.enabled {
+        return "not taken".to_owned();
+    }
+    let low = match orders.low_stock {
+        0 => "no stock counts as low".to_owned(),
+        least => format!("stock is low at {least}"),
+    };
+    format!(
+        "taken, {} a second from one address, {} of a product for one buyer; held for {}, {low}",
+        bound(orders.rate_per_address, ""),
+        bound(orders.buyer_limit, ""),
+        Period(orders.hold),
+    )
+}
+
+/// Where orders go, and what the far end knows the box by; none of it shows.
+fn cloud_line(orders: &Orders) -> String {
+    let Some(cloud) = &orders.cloud else {
+        return "none: orders stay on this box until they are exported".to_owned();
+    };
+    let parts = [
+        Some(format!("{} (path not shown)", cloud.url)),
+        cloud.token.as_ref().map(|_| "by token".to_owned()),
+        cloud.secret.as_ref().map(|_| "signed".to_owned()),
+        cloud.ca_file.as_ref().map(|ca_file| format!("vouched for by {}", ca_file.display())),
+        Some(format!("at most {} at once", counted(orders.batch as usize, "order"))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn bound(most: u32, what: &str) -> String {

@@ -1,5 +1,6 @@
 //! Secrets that stand in a file of their own, so that the configuration can be shown and copied: a URL with
-//! its key (`url_file`), a passphrase (`passphrase_file`).
+//! its key (`url_file`), a passphrase (`passphrase_file`), what the shop's system knows the box by (`token_file`,
+//! `secret_file`).
 
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +20,7 @@ pub(super) const PASSPHRASE_BYTES_MIN: usize = 10;
 /// The longest passphrase that SRT takes.
 pub(super) const PASSPHRASE_BYTES_MAX: usize = 79;
 
-/// A URL or a passphrase and a line break; a longer file is the wrong file.
+/// A URL, a passphrase or a token and a line break; a longer file is the wrong file.
 const SECRET_BYTES_MAX: u64 = 8 << 10;
 
 /// A CA's certificates; the roots of a whole system have some 220 KB.
@@ -32,7 +33,7 @@ const PEM_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 pub(super) struct SecretInFile {
     pub(super) at: Origin,
     pub(super) path: String,
-    /// `key` or `passphrase`.
+    /// `key`, `passphrase`, `token` or `secret`.
     pub(super) what: &'static str,
 }
 
@@ -79,6 +80,8 @@ pub(super) fn readable_by_all<'a>(
     let what = format!("a {} stands here, and everyone on this machine may read this file", first.what);
     let elsewhere = match first.what {
         "key" => "the URL in a file of its own: url_file = \"cloud.url\"",
+        "token" => "it in a file of its own: token_file = \"shop.token\"",
+        "secret" => "it in a file of its own: secret_file = \"shop.secret\"",
         _ => "it in a file of its own: passphrase_file = \"cloud.pass\"",
     };
     let advice = format!("keep it to its owner and group (chmod o-r), or {elsewhere}");

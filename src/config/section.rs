@@ -1,7 +1,7 @@
 //! One table being read: each key is taken by name, what is left over is unknown.
 
 use super::document::{self, Value};
-use super::keys::{self, DESTINATION, Table};
+use super::keys::{self, Table};
 use super::problems::{Notes, Origin, Wrong, listed, nearest};
 
 /// A table of the file whose keys are being taken.
@@ -112,8 +112,8 @@ fn unknown_key(table: Table, key: &str) -> Wrong {
     if let Some(other) = keys::TABLES.iter().find(|other| other.keys.contains(&key)) {
         return Wrong::new(what, format!("{key} belongs into {}", other.header()));
     }
-    if DESTINATION.keys.contains(&key) {
-        let advice = format!("{key} belongs into a destination: primary = {{ ..., {key} = ... }}");
+    if let Some((holder, inner)) = table.home_inside(key) {
+        let advice = format!("{key} belongs into {}: {holder} = {{ ..., {key} = ... }}", inner.place());
         return Wrong::new(what, advice);
     }
     match nearest(key, table.keys.iter().copied()) {

@@ -99,7 +99,7 @@ fn scheme_of(written: &str) -> Result<Scheme, PushUrlError> {
 }
 
 /// Host and port, if one is written.
-fn split_place(place: &str) -> Result<(&str, Option<u16>), PushUrlError> {
+pub(super) fn split_place(place: &str) -> Result<(&str, Option<u16>), PushUrlError> {
     if let Some(rest) = place.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or(PushUrlError::Host)?;
         host.parse::<Ipv6Addr>().map_err(|_| PushUrlError::Host)?;

@@ -1,5 +1,6 @@
 //! The whole way from text and variables to a configuration.
 
+mod orders;
 mod outputs;
 
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ primary = "rtmp://a.example/live/KEY"
 standby = [{ url = "rtmp://b.example/live/KEY", interface = "wwan0" }]
 [orders]
 enabled = true
-rate_per_address = 20
+rate_per_address = 21
 [mqtt]
 url = "mqtts://broker.example:8883"
 "#;
@@ -86,7 +87,8 @@ url = "mqtts://broker.example:8883"
     let PushPath::Rtmp { key, .. } = &config.outputs[0].primary.url.path else { panic!("not RTMP") };
     assert_eq!(key.reveal(), "KEY");
     let lines: Vec<_> = warnings.iter().map(|warning| (warning.place.line(), warning.key.as_str())).collect();
-    assert_eq!(lines, [(Some(25), "orders"), (Some(28), "mqtt")]);
+    assert_eq!(lines, [(Some(28), "mqtt")]);
+    assert_eq!((config.orders.enabled, config.orders.rate_per_address), (true, 21));
     let standby = &config.outputs[0].standby[0];
     assert_eq!((standby.url.host.as_str(), standby.interface.as_deref()), ("b.example", Some("wwan0")));
 }
@@ -141,6 +143,10 @@ fn every_key_can_be_set_by_the_environment() {
         ("output", "adaptive") => "false",
         ("output", "bitrate_min" | "bitrate_max") => "300kbit/s",
         ("output", "stream") => "second",
+        ("orders", "enabled") => "false",
+        ("orders", "hold") => "7s",
+        ("orders", "cloud") => "https://shop.example/footlight",
+        ("orders", _) => "77",
         (_, "name" | "site") => "renamed",
         other => panic!("{other:?} has no value in this walk"),
     };
@@ -199,7 +205,7 @@ fn variables_that_are_not_configuration_are_left_alone() {
     assert_eq!((config, warnings.len()), (defaults(), 0));
     let (_, warnings) = read_with("", &[("FOOTLIGHT_HTTP_LISTEN", "x")]).expect("only a warning");
     assert!(warnings[0].advice.contains("FOOTLIGHT_HTTP__LISTEN"), "{warnings:?}");
-    let (_, warnings) = read_with("", &[("FOOTLIGHT_ORDERS__ENABLED", "1")]).expect("only a warning");
+    let (_, warnings) = read_with("", &[("FOOTLIGHT_MQTT__URL", "x")]).expect("only a warning");
     assert!(warnings[0].what.contains("NOTHING"), "{warnings:?}");
 }
 
@@ -271,7 +277,8 @@ fn the_reference_file_documents_every_key_under_its_table() {
     }
     let served = keys::TABLES.iter().flat_map(|table| table.keys.iter().map(|key| (table.name, *key)));
     let destination = keys::DESTINATION.keys.iter().map(|key| ("output", *key));
-    for (table, key) in served.chain(destination) {
+    let cloud = keys::CLOUD.keys.iter().map(|key| ("orders", *key));
+    for (table, key) in served.chain(destination).chain(cloud) {
         assert!(documented.contains(&(table.to_owned(), key.to_owned())), "{table}.{key} is not documented");
     }
     for table in later::TABLES {
@@ -349,6 +356,10 @@ fn piece() -> impl Strategy<Value = String> {
         "é",
         "nan\n",
         "orders = 1\n",
+        "[orders]\n",
+        "cloud = ",
+        "[orders.cloud]\n",
+        "{ url = \"https://a/b?c\", secret = 5, token = \"x\" }\n",
         "stream = [1]\n",
     ];
     proptest::sample::select(words.to_vec()).prop_map(str::to_owned)
@@ -365,7 +376,7 @@ proptest! {
     #[test]
     fn no_file_and_no_variable_make_the_reader_panic(
         pieces in proptest::collection::vec(piece(), 0..30),
-        name in "FOOTLIGHT_(HTTP|STREAM|OUTPUT|BOX|X)?_{0,3}(MAIN|LISTEN|a)?_{0,3}[A-Z_]{0,8}",
+        name in "FOOTLIGHT_(HTTP|STREAM|OUTPUT|BOX|ORDERS|X)?_{0,3}(MAIN|LISTEN|a)?_{0,3}[A-Z_]{0,8}",
         value in "\\PC{0,12}",
     ) {
         match read_with(&pieces.concat(), &[(&name, &value)]) {

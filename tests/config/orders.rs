@@ -1,0 +1,135 @@
+//! What `[orders]` and its cloud can say wrongly.
+
+use super::Kind;
+
+/// What `[orders]` says; the text begins on line 2.
+pub(super) const ORDERS: &[Kind] = &[
+    ("a key of it misspelt", "rate_per_adress = 5", "2:1", &["did you mean rate_per_address?"]),
+    ("a switch in words", "enabled = \"on\"", "2:11", &["orders.enabled", "true or false, bare"]),
+    ("a rate with a unit", "rate_per_address = \"20/s\"", "2:20", &["a whole number is wanted", "from 0 to"]),
+    (
+        "a rate below nought",
+        "rate_per_address = -1",
+        "2:20",
+        &["orders.rate_per_address", "-1 is out of range"],
+    ),
+    ("a queue for nobody", "queue = 10", "2:9", &["orders.queue", "10 is out of range", "from 64 to 65536"]),
+    ("a queue without end", "queue = 100000", "2:9", &["orders.queue", "from 64 to 65536"]),
+    ("a hold without its unit", "hold = 120", "2:8", &["orders.hold", "120 has no unit", "from 5s to 1d"]),
+    ("a hold for no buyer", "hold = \"1s\"", "2:8", &["orders.hold", "out of range", "from 5s to 1d"]),
+    ("a hold for a week", "hold = \"7d\"", "2:8", &["orders.hold", "out of range", "from 5s to 1d"]),
+    ("half a unit", "buyer_limit = 0.5", "2:15", &["orders.buyer_limit", "not a decimal number"]),
+    ("less than nothing left", "low_stock = -5", "2:13", &["orders.low_stock", "-5 is out of range"]),
+    ("no order at once", "batch = 0", "2:9", &["orders.batch", "from 1 to 1000"]),
+    ("all orders at once", "batch = 5000", "2:9", &["orders.batch", "from 1 to 1000"]),
+    (
+        "a key of the cloud",
+        "token = \"TOPSECRET\"",
+        "2:1",
+        &["orders.token", "belongs into the cloud of [orders]", "cloud = { ..., token = ... }"],
+    ),
+    ("the cloud's URL beside it", "url = \"https://a/TOPSECRET\"", "2:1", &["cloud = { ..., url = ... }"]),
+    (
+        "a table of the cloud's own that is wrong",
+        "[orders.cloud]\nurl = \"https://a/TOPSECRET\"\nbatch = 5",
+        "4:1",
+        &["orders.cloud.batch", "belongs into [orders]"],
+    ),
+];
+
+/// The cloud; the value stands on line 2.
+pub(super) const CLOUD: &[Kind] = &[
+    ("no scheme of a shop", "\"shop.example/TOPSECRET\"", "2:9", &["no scheme", "https://shop.example/"]),
+    ("another scheme", "\"rtmp://shop.example/TOPSECRET\"", "2:9", &["scheme is not https"]),
+    ("https misspelt", "\"htps://shop.example/TOPSECRET\"", "2:9", &["did you mean https://?"]),
+    (
+        "orders for all to read",
+        "\"http://shop.example/TOPSECRET\"",
+        "2:9",
+        &["orders.cloud", "unencrypted", "write https://", "http://192.168.1.20"],
+    ),
+    ("a public address in the clear", "\"http://8.8.8.8/TOPSECRET\"", "2:9", &["unencrypted"]),
+    ("a login", "\"https://u:TOPSECRET@shop.example/\"", "2:9", &["a login before an @", "token = "]),
+    ("no host of a shop", "\"https:///TOPSECRET\"", "2:9", &["no host"]),
+    ("no name", "\"https://shop..example/TOPSECRET\"", "2:9", &["neither a name nor an address"]),
+    ("a bad port of a shop", "\"https://a:99999/TOPSECRET\"", "2:9", &["1 to 65535", "it is 443 then"]),
+    ("a space in a path", "\"https://a/TOP SECRET\"", "2:9", &["a space", "%20"]),
+    ("a fragment", "\"https://a/x#TOPSECRET\"", "2:9", &["has a #", "%23"]),
+    ("a bare %", "\"https://a/TOPSECRET%\"", "2:9", &["two hexadecimal digits", "%25"]),
+    ("a bare bar", "\"https://a/TOPSECRET|\"", "2:9", &["percent-encoded", "%7C"]),
+    ("nothing at all", "\"\"", "2:9", &["the URL is empty", "write it whole"]),
+    ("a truth for a cloud", "true", "2:9", &["a URL is wanted here, not true or false"]),
+    ("a list of clouds", "[\"https://a/TOPSECRET\"]", "2:9", &["a URL is wanted here, not a list"]),
+    ("an empty cloud", "{}", "2:9", &["neither url nor url_file", "url_file = "]),
+    ("a cloud without its URL", "{ token = \"TOPSECRET\" }", "2:9", &["neither url nor url_file"]),
+    (
+        "two URLs",
+        "{ url = \"https://a/\", url_file = \"shop.url\" }",
+        "2:31",
+        &["both url and url_file", "keep one"],
+    ),
+    (
+        "two tokens",
+        "{ url = \"https://a/\", token = \"TOPSECRET\", token_file = \"shop.token\" }",
+        "2:52",
+        &["both token and token_file", "keep one"],
+    ),
+    (
+        "two secrets that sign",
+        "{ url = \"https://a/\", secret_file = \"shop.token\", secret = \"TOPSECRET0123456789\" }",
+        "2:31",
+        &["both secret and secret_file"],
+    ),
+    ("a key of the cloud misspelt", "{ ulr = \"https://a/TOPSECRET\" }", "2:11", &["did you mean url?"]),
+    (
+        "a destination's key in the cloud",
+        "{ url = \"https://a/\", passphrase = \"TOPSECRET0\" }",
+        "2:31",
+        &["no key \"passphrase\" in the cloud of [orders]", "belongs into a destination"],
+    ),
+    ("a URL that is not there", "{ url_file = \"gone.url\" }", "2:22", &["gone.url cannot be read"]),
+    (
+        "a URL's file that is wrong",
+        "{ url_file = \"good.url\" }",
+        "2:22",
+        &["in good.url, the URL's scheme is not https"],
+    ),
+    (
+        "a token with its kind",
+        "{ url = \"https://a/\", token = \"Bearer TOPSECRET\" }",
+        "2:39",
+        &["orders.cloud.token", "no header carries", "\"Bearer\" is put before it"],
+    ),
+    ("an empty token", "{ url = \"https://a/\", token = \"\" }", "2:39", &["has 0 bytes"]),
+    ("a number for a token", "{ url = \"https://a/\", token = 5 }", "2:39", &["text is wanted here"]),
+    (
+        "a token of two lines",
+        "{ url = \"https://a/\", token_file = \"two.url\" }",
+        "2:44",
+        &["two.url has more than one line", "the token on one line"],
+    ),
+    (
+        "a secret that can be guessed",
+        "{ url = \"https://a/\", secret = \"TOPSECRET\" }",
+        "2:40",
+        &["orders.cloud.secret", "has 9 bytes", "16 to 1024", "openssl rand -hex 32"],
+    ),
+    (
+        "a secret of a folder",
+        "{ url = \"https://a/\", secret_file = \".\" }",
+        "2:45",
+        &["not a regular file", "name a file that holds the secret"],
+    ),
+    (
+        "a CA for a URL in the clear",
+        "{ url = \"http://127.0.0.1/\", ca_file = \"ca.pem\" }",
+        "2:38",
+        &["orders.cloud.ca_file", "for https://", "begins with http://"],
+    ),
+    (
+        "a CA of a shop that is none",
+        "{ url = \"https://a/\", ca_file = \"shop.token\" }",
+        "2:41",
+        &["shop.token holds no certificate in PEM", "openssl x509"],
+    ),
+];
