@@ -201,6 +201,10 @@ fn a_box_without_a_file_left_takes_up_again_when_it_has_some() {
     let mut box_ = Footlight::with(&with_http("max_connections = 300")).program(&words).start();
     box_.wait_for_picture("main");
     let mut viewer = Viewer::open(box_.http(), "/live/main.flv");
+    box_.wait_for_log(
+        Duration::from_secs(20),
+        "safe room for 0 connections, not for http.max_connections (300)",
+    );
     let crowd: Vec<TcpStream> = (0..150).map(|_| connect(box_.http())).collect();
     box_.wait_for_log(Duration::from_secs(20), "nothing left for another connection");
     for _ in 0..30 {
@@ -210,6 +214,15 @@ fn a_box_without_a_file_left_takes_up_again_when_it_has_some() {
     let asked = Request::new("GET", "/healthz").patience(Duration::from_secs(30)).send(box_.http());
     assert_eq!(asked.expect("answered").status, 200);
     assert!(box_.is_running());
+}
+
+#[test]
+fn a_box_that_begins_with_few_files_asks_the_system_for_as_many_as_its_connections_need() {
+    let prlimit = require("prlimit", "apt-get install util-linux");
+    let words = [prlimit.to_str().expect("a path"), "--nofile=64:4096", support::process::BINARY];
+    let box_ = Footlight::with(&with_http("max_connections = 300")).program(&words).start();
+    let crowd: Vec<TcpStream> = (0..150).map(|_| connect(box_.http())).collect();
+    assert_eq!(box_.get("/healthz").status, 200, "with {} others connected", crowd.len());
 }
 
 #[test]

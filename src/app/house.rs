@@ -22,7 +22,7 @@ use crate::serve::{Describe, Parts, ServeError, Server};
 use crate::shop::{Orders, Running};
 use crate::uplink::Outputs;
 
-use super::addresses;
+use super::{addresses, descriptors};
 
 /// A stream counts as moving while its last picture is no older than this: longer than the slowest camera's
 /// frame, shorter than a person's patience.
@@ -82,6 +82,7 @@ impl House {
     /// When the machine does not give what the configuration asks for: nothing is left running then.
     pub(super) async fn start(config: Config) -> Result<House, Unusable> {
         prepare_data_dir(&config)?;
+        descriptors::make_room(config.http.max_connections);
         let hub = Hub::new();
         let streams = Streams::default();
         let outputs = steering(&streams);
@@ -135,6 +136,9 @@ impl House {
                     warn!(%key, "changed, but it takes effect only when footlight is started again");
                 }
             }
+        }
+        if new.http.max_connections != self.config.http.max_connections {
+            descriptors::make_room(new.http.max_connections);
         }
         self.config = new;
         self.server.reconfigure(&self.config.http);

@@ -7,6 +7,7 @@
 //! ```
 
 mod addresses;
+mod descriptors;
 pub mod devices;
 mod house;
 pub mod logging;

@@ -63,7 +63,7 @@ impl Default for Http {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             max_viewers: 500,
             max_viewers_per_address: 50,
-            max_connections: 1_000,
+            max_connections: 10_000,
             merge: Duration::ZERO,
             viewer_lag: Duration::from_secs(3),
             viewer_stall: Duration::from_secs(30),

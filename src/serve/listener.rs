@@ -20,8 +20,9 @@ use super::connection;
 use super::house::{self, House};
 use super::socket;
 
-/// Connections that the kernel holds ready while all workers write.
-const BACKLOG: i32 = 1_024;
+/// Connections that the kernel holds ready while all workers write: thousands of buyers tap within one second. The
+/// kernel takes no more than `net.core.somaxconn`, which is this since Linux 5.4.
+const BACKLOG: i32 = 4_096;
 
 /// How long to wait when the system has no descriptor or no memory for another connection: those that end give theirs
 /// back meanwhile, and the kernel's backlog keeps who knocks.
