@@ -1,18 +1,19 @@
 //! Answers, ready to be sent.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::body::Body;
+
 /// What every request is answered with; a viewer's stream is the exception, and not hyper's.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Body>;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer of `content_type`.
 pub(super) fn content(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Body::from(body.into()));
     *answer.status_mut() = status;
     let answer = with(answer, header::CONTENT_TYPE, content_type);
     // Nobody may guess another type from the bytes.
@@ -76,7 +77,7 @@ pub(super) fn problem_with(
 
 /// No body.
 pub(super) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(Body::from(Bytes::new()));
     *answer.status_mut() = status;
     answer
 }

@@ -15,6 +15,7 @@
 mod answers;
 mod api;
 pub mod auth;
+mod body;
 mod connection;
 mod flv;
 mod house;
