@@ -43,7 +43,8 @@ pub fn in_turns(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAd
     taken.copied().take(ADDRESSES_MAX).collect()
 }
 
-/// Connects to the first address that answers, each by `connect`; the last failure counts.
+/// Connects to the first address that answers, each by `connect`; the last failure counts, unless it only says that
+/// this machine has no way to such an address.
 ///
 /// # Errors
 /// Of the socket.
@@ -66,11 +67,17 @@ where
     while let Some(tried) = tries.join_next().await {
         match tried {
             Ok(Ok(socket)) => return Ok(socket),
-            Ok(Err(cause)) => failure = cause,
+            Ok(Err(cause)) if says_more(&cause) || !says_more(&failure) => failure = cause,
+            Ok(Err(_)) => {}
             Err(bug) => failure = io::Error::other(bug),
         }
     }
     Err(failure)
+}
+
+/// Whether it is about the far end, and not about a family of addresses that this machine does not use.
+fn says_more(cause: &io::Error) -> bool {
+    !matches!(cause.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable)
 }
 
 /// `localhost` is this machine, whatever a name service says (RFC 6761 §6.3): also in a root without `/etc/hosts`.

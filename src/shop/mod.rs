@@ -26,6 +26,7 @@ mod intent;
 pub mod money;
 pub mod order;
 mod orders;
+pub mod outbox;
 pub mod product;
 mod readers;
 pub mod rules;

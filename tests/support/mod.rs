@@ -27,6 +27,7 @@ pub mod nginx_rtmp;
 pub mod probe;
 pub mod process;
 pub mod rtmp;
+pub mod shop_cloud;
 pub mod srt_listener;
 pub mod tls_front;
 pub mod tool;
