@@ -45,7 +45,11 @@ impl Board {
         };
         let began = rows::setting(from, SHOW_BEGAN)?.and_then(|value| value.parse().ok());
         // Without a word about a show it is the whole life of the store.
-        let mut counters = Counters::new(began.unwrap_or(if board.number == 0 { now_ms } else { 0 }));
+        let since_ms = match began {
+            Some(began_ms) => began_ms,
+            None => rows::first_event_ms(from)?.unwrap_or(now_ms),
+        };
+        let mut counters = Counters::new(since_ms);
         for sold in rows::totals_since(from, counters.since_ms())? {
             if let (Some(sku), Some(currency)) = (Sku::parse(&sold.sku), Currency::parse(&sold.currency)) {
                 counters.take_over(sku, sold.orders, sold.units, Money { amount: sold.amount, currency });
@@ -165,7 +169,7 @@ impl<'d, 's> Desk<'d, 's> {
             let after = changed.now.sellable(self.now_ms);
             match rules::stock_news(&changed.now, before, after, self.settings.limits) {
                 Some(StockNews::SoldOut) => {
-                    self.append(Kind::SoldOut, Some(&sku), None, Move::default(), None)?
+                    self.append(Kind::SoldOut, Some(&sku), None, Move::default(), None)?;
                 }
                 Some(StockNews::Low) => {
                     let data = json!({ "stock": after }).to_string();

@@ -135,9 +135,12 @@ impl Writer {
         let closed =
             Trouble { kind: TroubleKind::Failing, path: self.folder.clone(), cause: "closed".to_owned() };
         drop(std::mem::replace(&mut self.state, State::Shut(closed)));
-        let opened = Store::open(&self.folder).and_then(|store| {
-            let loaded = Board::load(&store, clock::unix_millis() as i64);
-            let (board, counters) = loaded.map_err(|error| Trouble::of_store(&store, &error))?;
+        let opened = Store::open(&self.folder).and_then(|mut store| {
+            let now_ms = clock::unix_millis() as i64;
+            let of = |error, store: &Store| Trouble::of_store(store, &error);
+            // A disk that is full or read-only often opens all the same: only writing tells.
+            try_to_write(&mut store, now_ms).map_err(|error| of(error, &store))?;
+            let (board, counters) = Board::load(&store, now_ms).map_err(|error| of(error, &store))?;
             let next_expiry = board.next_expiry_ms;
             Ok((store, board, counters, next_expiry))
         });
@@ -253,6 +256,13 @@ impl Writer {
     }
 }
 
+/// Writes something, so that whoever is told that the store is open may believe it.
+fn try_to_write(store: &mut Store, now_ms: i64) -> rusqlite::Result<()> {
+    let writing = store.begin()?;
+    writing.set("opened_at", &now_ms.to_string())?;
+    writing.commit()
+}
+
 /// One try to write a group. The answers are in its order.
 fn attempt(
     store: &mut Store,
@@ -275,5 +285,7 @@ fn attempt(
     Ok((outcome, answers))
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

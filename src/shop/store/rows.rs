@@ -253,6 +253,11 @@ pub(in crate::shop) fn last_seq(from: &Connection) -> rusqlite::Result<i64> {
     from.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))
 }
 
+/// When the log began.
+pub(in crate::shop) fn first_event_ms(from: &Connection) -> rusqlite::Result<Option<i64>> {
+    from.query_row("SELECT at FROM event ORDER BY seq LIMIT 1", [], |row| row.get(0)).optional()
+}
+
 /// The newest order's number; 0 where there is none.
 pub(in crate::shop) fn last_number(from: &Connection) -> rusqlite::Result<i64> {
     from.query_row("SELECT coalesce(max(number), 0) FROM orders", [], |row| row.get(0))

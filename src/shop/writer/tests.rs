@@ -9,17 +9,17 @@ use crate::shop::order::{OrderState, Purpose, Wish};
 use crate::shop::product::{ProductEdit, Sku};
 use crate::shop::{By, No, OrderError, Orders, Running};
 
-fn sku(text: &str) -> Sku {
+pub(super) fn sku(text: &str) -> Sku {
     Sku::parse(text).expect("a SKU")
 }
 
-fn edit(sku: &str, stock: i64, more: &str) -> ProductEdit {
+pub(super) fn edit(sku: &str, stock: i64, more: &str) -> ProductEdit {
     let document =
         format!(r#"{{"title":"Cup","price":{{"amount":1999,"currency":"CNY"}},"stock":{stock}{more}}}"#);
     ProductEdit::read(Some(sku), Fields::of(document.as_bytes()).expect("an object")).expect("right")
 }
 
-fn wish(sku_text: &str, quantity: u32, buyer: &str) -> Wish {
+pub(super) fn wish(sku_text: &str, quantity: u32, buyer: &str) -> Wish {
     Wish {
         sku: sku(sku_text),
         quantity,
@@ -30,7 +30,7 @@ fn wish(sku_text: &str, quantity: u32, buyer: &str) -> Wish {
     }
 }
 
-async fn open(folder: &Path, config: &schema::Orders) -> (Orders, Running) {
+pub(super) async fn open(folder: &Path, config: &schema::Orders) -> (Orders, Running) {
     let (orders, running) = Orders::start(folder, config).expect("a thread");
     tokio::time::timeout(Duration::from_secs(10), async {
         while orders.trouble().is_some() {
@@ -42,7 +42,7 @@ async fn open(folder: &Path, config: &schema::Orders) -> (Orders, Running) {
     (orders, running)
 }
 
-async fn place(
+pub(super) async fn place(
     orders: &Orders,
     wish: Wish,
     key: &str,
