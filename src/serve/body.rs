@@ -98,7 +98,10 @@ mod tests {
     async fn something_whole_has_its_length_and_comes_at_once() {
         let body = Body::from(Bytes::from_static(b"whole"));
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(5), false));
-        assert_eq!(body.collect().await.map(|body| body.to_bytes()), Ok(Bytes::from_static(b"whole")));
+        assert_eq!(
+            body.collect().await.map(http_body_util::Collected::to_bytes),
+            Ok(Bytes::from_static(b"whole"))
+        );
         let nothing = Body::from(Bytes::new());
         assert_eq!((nothing.size_hint().exact(), nothing.is_end_stream()), (Some(0), true));
     }
@@ -113,7 +116,10 @@ mod tests {
             }
             Ok::<_, Gone>(())
         });
-        assert_eq!(body.collect().await.map(|body| body.to_bytes()), Ok(Bytes::from_static(b"abcd")));
+        assert_eq!(
+            body.collect().await.map(http_body_util::Collected::to_bytes),
+            Ok(Bytes::from_static(b"abcd"))
+        );
         assert_eq!(telling.await.ok(), Some(Ok(())));
     }
 

@@ -129,8 +129,10 @@ fn every_key_can_be_set_by_the_environment() {
         ("box", "data_dir") => "elsewhere",
         ("http", "listen") => "127.0.0.1:9",
         ("http", "merge") => "20ms",
-        ("http", "viewer_lag" | "viewer_stall") | ("stream", "gop") | ("output", "failback") => "7s",
-        ("http", _) => "77",
+        ("http", "viewer_lag" | "viewer_stall")
+        | ("stream", "gop")
+        | ("output", "failback")
+        | ("orders", "hold") => "7s",
         ("stream", "video") => "v4l2:/dev/video9",
         ("stream", "audio") => "none",
         ("stream", "size") => "640x360",
@@ -140,13 +142,11 @@ fn every_key_can_be_set_by_the_environment() {
         ("stream", "gop_cache") => "3MiB",
         ("output", "primary" | "standby") => "rtmp://other/live/key",
         ("output", "mode") => "cold",
-        ("output", "adaptive") => "false",
+        ("output", "adaptive") | ("orders", "enabled") => "false",
         ("output", "bitrate_min" | "bitrate_max") => "300kbit/s",
         ("output", "stream") => "second",
-        ("orders", "enabled") => "false",
-        ("orders", "hold") => "7s",
         ("orders", "cloud") => "https://shop.example/footlight",
-        ("orders", _) => "77",
+        ("http" | "orders", _) => "77",
         (_, "name" | "site") => "renamed",
         other => panic!("{other:?} has no value in this walk"),
     };

@@ -129,22 +129,22 @@ impl Stage<'_> {
             (None, Some(held)) if !self.model.holds[held].3 => {
                 self.model.remember(key, asked, Err("reservation-over".into()))
             }
-            (None, held) => match held.map_or_else(|| self.model.refusal(at, quantity, buyer), |_| None) {
-                Some(refusal) => self.model.remember(key, asked, Err(refusal.into())),
-                None => {
-                    let from = if let Some(held) = held {
-                        self.model.holds[held].3 = false;
-                        1
-                    } else {
-                        0
-                    };
-                    self.model.stock[at][from] -= i64::from(quantity);
-                    self.model.stock[at][2] += i64::from(quantity);
-                    let id = said.as_ref().expect("it must be granted").it.id.clone();
-                    self.model.orders.push((at, quantity, buyer, OrderState::Accepted, id));
-                    self.model.remember(key, asked, Ok(self.model.orders.len() - 1))
+            (None, None) if self.model.refusal(at, quantity, buyer).is_some() => {
+                let refusal = self.model.refusal(at, quantity, buyer).unwrap_or_default();
+                self.model.remember(key, asked, Err(refusal.into()))
+            }
+            (None, held) => {
+                // Held units become sold, or else available ones do.
+                let from = usize::from(held.is_some());
+                if let Some(held) = held {
+                    self.model.holds[held].3 = false;
                 }
-            },
+                self.model.stock[at][from] -= i64::from(quantity);
+                self.model.stock[at][2] += i64::from(quantity);
+                let id = said.as_ref().expect("it must be granted").it.id.clone();
+                self.model.orders.push((at, quantity, buyer, OrderState::Accepted, id));
+                self.model.remember(key, asked, Ok(self.model.orders.len() - 1))
+            }
         };
         let said = said.map(|placed| placed.it.id.clone()).map_err(name);
         assert_eq!(said, expected.map(|order| self.model.orders[order].4.clone()));
@@ -157,16 +157,17 @@ impl Stage<'_> {
         let said = self.orders().reserve(wish, its_key).await;
         let expected = match self.model.before(key, &asked) {
             Some(before) => before,
-            None => match self.model.refusal(at, quantity, buyer) {
-                Some(refusal) => self.model.remember(key, asked, Err(refusal.into())),
-                None => {
+            None => {
+                if let Some(refusal) = self.model.refusal(at, quantity, buyer) {
+                    self.model.remember(key, asked, Err(refusal.into()))
+                } else {
                     self.model.stock[at][0] -= i64::from(quantity);
                     self.model.stock[at][1] += i64::from(quantity);
                     let id = said.as_ref().expect("it must be granted").it.id.clone();
                     self.model.holds.push((at, quantity, buyer, true, id));
                     self.model.remember(key, asked, Ok(self.model.holds.len() - 1))
                 }
-            },
+            }
         };
         let said = said.map(|placed| placed.it.id.clone()).map_err(name);
         assert_eq!(said, expected.map(|hold| self.model.holds[hold].4.clone()));
