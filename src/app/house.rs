@@ -93,8 +93,11 @@ impl House {
         }
         let probing = tokio::task::spawn_blocking(Encoders::probe);
         let tokens = Tokens::open(&config.appliance.data_dir);
-        let server = Server::start(&config.http, parts(&hub, &streams, &outputs, &orders, tokens))
-            .map_err(|trouble| cannot_listen(&trouble))?;
+        let parts = Parts {
+            order_rate: config.orders.rate_per_address,
+            ..parts(&hub, &streams, &outputs, &orders, tokens)
+        };
+        let server = Server::start(&config.http, parts).map_err(|trouble| cannot_listen(&trouble))?;
         let encoders =
             probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
         let cameras = Cameras::new();
@@ -143,6 +146,7 @@ impl House {
         self.config = new;
         self.server.reconfigure(&self.config.http);
         self.orders.reconfigure(&self.config.orders);
+        self.server.set_order_rate(self.config.orders.rate_per_address);
         self.carry_bitrates();
         // Side by side: each may have a far end to say goodbye to, or a driver that takes its time.
         let mut farewells = JoinSet::new();
@@ -375,6 +379,7 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, orders: &Orders, token
         outputs: outputs.clone(),
         tokens,
         orders: orders.clone(),
+        order_rate: 0,
         describe,
         ready: Box::new(move || ready(&ready_hub, &ready_streams, &ready_orders)),
     }

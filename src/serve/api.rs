@@ -1,36 +1,113 @@
 //! The API below `/api/v1`: JSON in, JSON out, errors as RFC 9457 tells them.
 //!
-//! Each part of the house has a file of its own. What is not for everybody begins with [`super::auth::allow`].
+//! ```text
+//!   request ──places (pure): which place, which methods──> asked: head, query, bounded body, who asks
+//!                                                            ├──> products, images, orders, reservations, sale
+//!                                                            └──> outputs
+//!   what a room says no with ──problems──> application/problem+json
+//! ```
+//! Each part of the house has a file of its own. What is not for everybody begins with [`Asked::allow`]. Pages of
+//! other sites may use the places that are for buyers; they never act with the rights of who looks at them, since
+//! those come by a token that the page must have, and the door takes no page of another site for the box itself.
 
+mod asked;
+mod images;
+mod orders;
 mod outputs;
+mod places;
+mod problems;
+mod products;
+mod reservations;
+mod sale;
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 use super::answers::{Answer, empty, problem, with};
 use super::house::House;
 
-/// A request's body, at most. Ours are a few dozen bytes.
-const BODY_BYTES_MAX: usize = 16 << 10;
+use asked::Asked;
+use places::{Place, What};
+
+/// Headers that a page of another site may send,
+const HEADERS_IN: &str = "Content-Type, Idempotency-Key, Authorization, If-Match, Last-Event-ID";
+/// and those that it may read.
+const HEADERS_OUT: &str = "ETag, Location, Idempotency-Replayed, Retry-After, WWW-Authenticate";
 
 /// Answers one request to the API. `path` is decoded.
 pub(super) async fn answer(house: &House, peer: IpAddr, path: &str, request: Request<Incoming>) -> Answer {
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match parts[..] {
-        ["api", "v1", "outputs", ref rest @ ..] if request.method() == Method::OPTIONS => {
-            match outputs::methods(rest) {
-                "" => nothing_here(),
-                methods => with(empty(StatusCode::NO_CONTENT), header::ALLOW, methods),
-            }
-        }
-        ["api", "v1", "outputs", ref rest @ ..] => outputs::answer(house, peer, rest, request).await,
-        _ => nothing_here(),
+    let found = path.strip_prefix("/api/v1/").and_then(places::find);
+    let Some((place, name)) = found else {
+        return Asked::new(house, peer, "", request).finish(nothing_here()).await;
+    };
+    let mut asked = Asked::new(house, peer, name, request);
+    let answer = at(place, &mut asked).await.unwrap_or_else(|refused| refused);
+    let answer = asked.finish(answer).await;
+    if place.is_open { opened(answer) } else { answer }
+}
+
+async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
+    if asked.method() == Method::OPTIONS {
+        return Ok(options(place));
     }
+    if !place.takes(asked.method().as_str()) {
+        return Err(wrong_method(place.methods));
+    }
+    if place.needs_orders() && !asked.house.parts.orders.is_on() {
+        return Err(problems::off());
+    }
+    if let Some(known) = place.query {
+        asked.check_query(known)?;
+    }
+    let method = asked.method().clone();
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    match place.what {
+        What::Orders if reads => orders::list(asked).await,
+        What::Orders => orders::place(asked).await,
+        What::Order => orders::one(asked).await,
+        What::Cancel => orders::cancel(asked).await,
+        What::State => orders::set_state(asked).await,
+        What::Products => products::list(asked),
+        What::Product if reads => products::one(asked),
+        What::Product if method == Method::PUT => products::put(asked).await,
+        What::Product => products::remove(asked).await,
+        What::Stock => products::add_stock(asked).await,
+        What::Image if reads => images::show(asked).await,
+        What::Image if method == Method::PUT => images::put(asked).await,
+        What::Image => images::remove(asked).await,
+        What::Lease if method == Method::PUT => products::set_lease(asked).await,
+        What::Lease => products::end_lease(asked).await,
+        What::Reservations => reservations::place(asked).await,
+        What::Reservation if reads => reservations::one(asked).await,
+        What::Reservation => reservations::release(asked).await,
+        What::Summary => sale::summary(asked).await,
+        What::Show => sale::begin_show(asked).await,
+        What::Outputs => Ok(outputs::all(asked.house)),
+        What::Output => Ok(outputs::one(asked.house, asked.name)),
+        What::OutputOrder => outputs::order(asked, place.verb()).await,
+    }
+}
+
+/// What can be done at a place; to a browser also what pages of other sites may do there.
+fn options(place: &Place) -> Answer {
+    let answer = with(empty(StatusCode::NO_CONTENT), header::ALLOW, place.methods);
+    if !place.is_open {
+        return answer;
+    }
+    let answer = with(answer, header::ACCESS_CONTROL_ALLOW_METHODS, place.methods);
+    let answer = with(answer, header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS_IN);
+    with(answer, header::ACCESS_CONTROL_MAX_AGE, "86400")
+}
+
+/// Pages of other sites may read this answer.
+fn opened(mut answer: Answer) -> Answer {
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(HEADERS_OUT));
+    answer
 }
 
 fn nothing_here() -> Answer {
@@ -40,20 +117,4 @@ fn nothing_here() -> Answer {
 fn wrong_method(allowed: &'static str) -> Answer {
     let words = format!("Only {allowed} can be done here.");
     with(problem(StatusCode::METHOD_NOT_ALLOWED, &words), header::ALLOW, allowed)
-}
-
-fn is_reading(method: &Method) -> bool {
-    matches!(method, &Method::GET | &Method::HEAD)
-}
-
-/// Reads a bounded body.
-async fn body(request: Request<Incoming>) -> Result<Bytes, Answer> {
-    match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let words = format!("The body is longer than {BODY_BYTES_MAX} bytes.");
-            Err(problem(StatusCode::PAYLOAD_TOO_LARGE, &words))
-        }
-        Err(_) => Err(problem(StatusCode::BAD_REQUEST, "The body broke off.")),
-    }
 }

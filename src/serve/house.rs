@@ -1,12 +1,15 @@
 //! What all connections share: the handles they answer from, the bounds in force, the figures.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use tokio::sync::watch;
 
 use crate::base::metrics::Exposition;
+use crate::base::rate::Rate;
 use crate::config::schema::Http;
 use crate::hub::Hub;
 use crate::shop::Orders;
@@ -29,6 +32,8 @@ pub struct Parts {
     pub outputs: Outputs,
     /// The order cache.
     pub orders: Orders,
+    /// New orders a second from one address; 0: no bound.
+    pub order_rate: u32,
     /// Who may tell them something.
     pub tokens: Tokens,
     /// What stands on `/metrics` beside the server's own figures, the hub's included.
@@ -44,12 +49,14 @@ pub(super) struct House {
     pub(super) requests: Requests,
     pub(super) seats: Seats,
     http: RwLock<Arc<Http>>,
+    order_rate: Mutex<Rate>,
 }
 
 impl House {
     pub(super) fn new(http: &Http, parts: Parts) -> House {
         House {
             door: Door::new(parts.tokens.clone()),
+            order_rate: Mutex::new(Rate::per_second(parts.order_rate)),
             parts,
             viewing: Viewing::new(http),
             requests: Requests::default(),
@@ -66,6 +73,23 @@ impl House {
     pub(super) fn reconfigure(&self, http: &Http) {
         *self.http.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(http.clone());
         self.viewing.reconfigure(http);
+    }
+
+    /// Another bound for orders from one address; what addresses have used up counts on.
+    pub(super) fn set_order_rate(&self, per_second: u32) {
+        self.order_rate().set_per_second(per_second);
+    }
+
+    /// Counts one more order, or reservation, from there.
+    ///
+    /// # Errors
+    /// The time after which there may be one again.
+    pub(super) fn take_order_from(&self, now: Instant, peer: IpAddr) -> Result<(), Duration> {
+        self.order_rate().take(now, peer)
+    }
+
+    fn order_rate(&self) -> MutexGuard<'_, Rate> {
+        self.order_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The page of all figures.

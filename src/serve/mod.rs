@@ -99,6 +99,11 @@ impl Server {
         self.house.reconfigure(http);
     }
 
+    /// Takes another bound for new orders a second from one address; 0: none.
+    pub fn set_order_rate(&self, per_second: u32) {
+        self.house.set_order_rate(per_second);
+    }
+
     /// Takes nobody in any more, ends all viewers, lets answers that were begun be finished, and returns when all
     /// is closed, or after `deadline`.
     pub async fn shutdown(mut self, deadline: Duration) {

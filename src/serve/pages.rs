@@ -74,7 +74,7 @@ pub(super) fn file(path: &str, request: &HeaderMap) -> Option<Answer> {
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110 §13.1.2: compared weakly).
-fn names(tags: &HeaderValue, etag: &str) -> bool {
+pub(super) fn names(tags: &HeaderValue, etag: &str) -> bool {
     let Ok(tags) = tags.to_str() else { return false };
     tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }

@@ -79,6 +79,19 @@ fn decoded(path: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
+/// The names and values of a query, decoded as forms encode them; what encodes nothing stays as it is written.
+pub(super) fn decoded_query(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain = |text: &str| {
+            let spaced = text.replace('+', " ");
+            decoded(&spaced).map(Cow::into_owned).unwrap_or(spaced)
+        };
+        (plain(name), plain(value))
+    })
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
@@ -131,6 +144,15 @@ mod tests {
         assert_eq!(query_value(Some("gop"), "gop"), Some(""));
         assert_eq!(query_value(Some("agop=0"), "gop"), None);
         assert_eq!(query_value(None, "gop"), None);
+    }
+
+    #[test]
+    fn a_query_is_decoded_pair_by_pair() {
+        let read = |query| decoded_query(Some(query)).collect::<Vec<_>>();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read("a=1&b=%C3%A4+x&c"), [pair("a", "1"), pair("b", "ä x"), pair("c", "")]);
+        assert_eq!(read("a=%zz&&=1"), [pair("a", "%zz"), pair("", "1")]);
+        assert_eq!(decoded_query(None).count(), 0);
     }
 
     proptest! {

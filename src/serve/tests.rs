@@ -65,6 +65,7 @@ impl Stage {
             hub: hub.clone(),
             outputs: Outputs::new(),
             orders: Orders::off(),
+            order_rate: 0,
             tokens: no_tokens(),
             describe,
             ready,

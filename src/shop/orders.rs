@@ -383,6 +383,11 @@ impl Orders {
         Some(told)
     }
 
+    /// Requests that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, |room| room.shared.waiting())
+    }
+
     /// Why no orders can be taken now; none: they can, or are switched off.
     pub fn trouble(&self) -> Option<Trouble> {
         self.0.as_ref().and_then(|room| room.shared.trouble())

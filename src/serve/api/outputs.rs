@@ -1,10 +1,8 @@
 //! `/api/v1/outputs`: how the outputs are, and a person's word to them.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
@@ -12,11 +10,11 @@ use tracing::info;
 use crate::base::clock;
 use crate::config::schema::OutputMode;
 use crate::serve::answers::{Answer, json as json_answer, problem};
-use crate::serve::auth::{Caller, Role, allow};
+use crate::serve::auth::{Caller, Role};
 use crate::serve::house::House;
 use crate::uplink::{LineStatus, OrderError, OutputStatus};
 
-use super::{body, is_reading, nothing_here, wrong_method};
+use super::asked::Asked;
 
 /// What `switch` and `reconnect` are told.
 #[derive(Debug, Default, Deserialize)]
@@ -31,49 +29,29 @@ struct Which {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-pub(super) async fn answer(house: &House, peer: IpAddr, rest: &[&str], request: Request<Incoming>) -> Answer {
-    let outputs = &house.parts.outputs;
-    match *rest {
-        [] if is_reading(request.method()) => {
-            let now = clock::now();
-            let all: Vec<Value> = outputs.status().iter().map(|one| describe(now, one)).collect();
-            json_answer(StatusCode::OK, "application/json", &json!({ "outputs": all }))
-        }
-        [name] if is_reading(request.method()) => {
-            match outputs.status().iter().find(|one| one.name == name) {
-                Some(one) => json_answer(StatusCode::OK, "application/json", &describe(clock::now(), one)),
-                None => no_output(name),
-            }
-        }
-        [] | [_] => wrong_method(methods(rest)),
-        [name, verb @ ("switch" | "hold" | "resume" | "reconnect")] => {
-            if request.method() != hyper::Method::POST {
-                return wrong_method(methods(rest));
-            }
-            let caller = match allow(house, peer, &request, Role::Anchor).await {
-                Ok(caller) => caller,
-                Err(refused) => return refused,
-            };
-            let said = match body(request).await {
-                Ok(said) => said,
-                Err(refused) => return refused,
-            };
-            order(house, &caller, name, verb, &said)
-        }
-        _ => nothing_here(),
+/// `GET /outputs`
+pub(super) fn all(house: &House) -> Answer {
+    let now = clock::now();
+    let all: Vec<Value> = house.parts.outputs.status().iter().map(|one| describe(now, one)).collect();
+    json_answer(StatusCode::OK, "application/json", &json!({ "outputs": all }))
+}
+
+/// `GET /outputs/{name}`
+pub(super) fn one(house: &House, name: &str) -> Answer {
+    match house.parts.outputs.status().iter().find(|one| one.name == name) {
+        Some(one) => json_answer(StatusCode::OK, "application/json", &describe(clock::now(), one)),
+        None => no_output(name),
     }
 }
 
-/// What can be done at this place; nothing where there is none.
-pub(super) fn methods(rest: &[&str]) -> &'static str {
-    match *rest {
-        [] | [_] => "GET, HEAD, OPTIONS",
-        [_, "switch" | "hold" | "resume" | "reconnect"] => "POST, OPTIONS",
-        _ => "",
-    }
+/// `POST /outputs/{name}/switch`, `hold`, `resume` and `reconnect`
+pub(super) async fn order(asked: &mut Asked<'_>, verb: &str) -> Result<Answer, Answer> {
+    let caller = asked.allow(Role::Anchor).await?;
+    let said = asked.document().await?;
+    Ok(obey(asked.house, &caller, asked.name, verb, &said))
 }
 
-fn order(house: &House, caller: &Caller, name: &str, verb: &str, said: &[u8]) -> Answer {
+fn obey(house: &House, caller: &Caller, name: &str, verb: &str, said: &[u8]) -> Answer {
     let outputs = &house.parts.outputs;
     let done = match verb {
         "switch" | "reconnect" => match serde_json::from_slice::<Which>(said) {

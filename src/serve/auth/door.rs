@@ -153,9 +153,10 @@ async fn bearer(door: &Door, peer: IpAddr, digest: Option<Digest>) -> Result<Cal
 }
 
 /// Refuses who may not do something without a token: somebody on another machine, be it by way of a proxy on this one,
-/// and a page of another site in a browser on this one. Such a page cannot ask for JSON to be taken without being asked
-/// back first (Fetch §4.9), and a name that was pointed at this machine meanwhile shows in `Host`. What only reads needs
-/// no JSON: such a page does not get to see the answer.
+/// and a page of another site in a browser on this one. What such a page may read the answer of, or send other than a
+/// form, names it in `Origin` (Fetch §3.2); a name that was pointed at this machine meanwhile shows in `Host`. A browser
+/// that tells no origin with a form still cannot send one as JSON or CSV without asking first (Fetch §4.9), and we say
+/// yes to none but by `Origin`. What only reads needs no such type.
 fn refuse_without_token(peer: IpAddr, method: &Method, headers: &HeaderMap, wanted: Role) -> Option<Answer> {
     let holds = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if !peer.to_canonical().is_loopback() {
@@ -169,13 +170,25 @@ fn refuse_without_token(peer: IpAddr, method: &Method, headers: &HeaderMap, want
         let words = "Without a token, ask for localhost, 127.0.0.1 or [::1].";
         return Some(problem(StatusCode::FORBIDDEN, words));
     }
-    let json = |kind: &str| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    if !reads && !holds(header::CONTENT_TYPE).is_some_and(json) {
+    if headers.get_all(header::ORIGIN).iter().any(|origin| !is_own_page(origin, holds(header::HOST))) {
+        let words = "A page of another site asks, in a browser on the box: this needs a token.";
+        return Some(needs_token(words, wanted));
+    }
+    let is_no_form = |kind: &str| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        ["application/json", "text/csv"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+    };
+    if *method == Method::POST && !holds(header::CONTENT_TYPE).is_some_and(is_no_form) {
         let words = "Send it with Content-Type: application/json, even if there is nothing to say.";
         return Some(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
     }
     None
+}
+
+/// Whether a page that a browser names in `Origin` came from here, as `Host` is written.
+fn is_own_page(origin: &HeaderValue, host: Option<&str>) -> bool {
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    authority.zip(host).is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// Whether a `Host` header names this machine by a name that nobody else can hand out.
@@ -260,6 +273,12 @@ mod tests {
             ("::1", Method::GET, vec![HERE], None),
             ("::1", Method::POST, vec![HERE], Some(415)),
             ("::1", Method::POST, vec![HERE, ("content-type", "text/plain")], Some(415)),
+            ("127.0.0.1", Method::PUT, vec![HERE, ("content-type", "image/png")], None),
+            ("127.0.0.1", Method::POST, vec![HERE, ("content-type", "text/csv")], None),
+            ("127.0.0.1", Method::POST, vec![HERE, JSON, ("origin", "http://localhost:8080")], None),
+            ("127.0.0.1", Method::GET, vec![HERE, ("origin", "https://shop.example")], Some(401)),
+            ("127.0.0.1", Method::PUT, vec![HERE, JSON, ("origin", "http://localhost:3000")], Some(401)),
+            ("127.0.0.1", Method::DELETE, vec![HERE, ("origin", "null")], Some(401)),
             ("127.0.0.1", Method::POST, vec![JSON], Some(403)),
             ("127.0.0.1", Method::GET, vec![("host", "evil.example")], Some(403)),
             ("127.0.0.1", Method::POST, vec![HERE, JSON, ("via", "1.1 proxy")], Some(401)),
