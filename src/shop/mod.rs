@@ -33,6 +33,7 @@ pub mod rules;
 mod shared;
 pub mod store;
 pub mod times;
+pub mod transfer;
 mod writer;
 
 pub use intent::{By, Grant, Image, News, No, Placed};
