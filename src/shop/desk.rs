@@ -41,7 +41,8 @@ impl Board {
             products: products.into_iter().map(|product| (product.sku.clone(), Arc::new(product))).collect(),
             seq: rows::last_seq(from)?,
             number: rows::last_number(from)?,
-            next_expiry_ms: rows::next_expiry(from)?,
+            // At once, so that reservations of a clock that was ahead end.
+            next_expiry_ms: rows::next_expiry(from)?.map(|_| now_ms),
         };
         let began = rows::setting(from, SHOW_BEGAN)?.and_then(|value| value.parse().ok());
         // Without a word about a show it is the whole life of the store.
@@ -405,7 +406,7 @@ impl<'d, 's> Desk<'d, 's> {
         if self.board.products.len() + made + new > PRODUCTS_MAX {
             return Ok(Err(No::TooMany));
         }
-        let mut put = Vec::with_capacity(edits.len());
+        // Looked at before anything is written: all or none.
         for edit in edits {
             let is_other = |product: &Product| if_version.is_some_and(|version| version != product.version);
             if let Some(product) = self.product(&edit.sku).filter(|product| is_other(product)) {
@@ -414,9 +415,8 @@ impl<'d, 's> Desk<'d, 's> {
             if if_version.is_some() && self.product(&edit.sku).is_none() {
                 return Ok(Err(No::Unknown));
             }
-            put.push(self.put(edit)?);
         }
-        Ok(Ok(put))
+        Ok(Ok(edits.iter().map(|edit| self.put(edit)).collect::<rusqlite::Result<_>>()?))
     }
 
     fn put(&mut self, edit: &ProductEdit) -> rusqlite::Result<(Arc<Product>, bool)> {
@@ -494,7 +494,13 @@ impl<'d, 's> Desk<'d, 's> {
 
     fn lease(&mut self, sku: &Sku, grant: Option<&Grant>) -> Answer<Vec<(Arc<Product>, bool)>> {
         let Some(mut product) = self.listed(sku).cloned() else { return Ok(Err(No::Unknown)) };
-        let lease = grant.map(|grant| rules::lease(&product, &grant.id, grant.units, grant.until_ms));
+        let lease = match grant {
+            Some(Grant { id, units, until_ms }) => {
+                let used = rows::units_of_lease(self.writing, sku, id)?;
+                Some(rules::lease(&product, id, *units, *until_ms, used))
+            }
+            None => None,
+        };
         if product.lease == lease {
             return Ok(self.as_it_is(sku));
         }

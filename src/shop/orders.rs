@@ -19,7 +19,7 @@ use super::ids::new_id;
 use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
 use super::order::{Key, Order, Reservation, Wish};
 use super::product::{Product, ProductEdit, Sku};
-use super::readers::Readers;
+use super::readers::{Readers, Unread};
 use super::rules::Limits;
 use super::shared::{Settings, Shared};
 use super::store::{Trouble, TroubleKind, rows};
@@ -97,11 +97,8 @@ impl Orders {
     /// When the system gives no thread.
     pub fn start(folder: &Path, orders: &schema::Orders) -> std::io::Result<(Orders, Running)> {
         let (feed, gathering) = Feed::new();
-        let opening = Trouble {
-            kind: TroubleKind::Failing,
-            path: folder.to_owned(),
-            cause: "it is being opened".to_owned(),
-        };
+        let opening =
+            Trouble { kind: TroubleKind::Opening, path: folder.to_owned(), cause: "it begins".to_owned() };
         let shared = Arc::new(Shared::new(settings(orders), feed, opening));
         let (intents, waiting) = sync_channel(orders.queue as usize);
         let writer = Writer::new(folder, waiting, shared.clone());
@@ -359,13 +356,10 @@ impl Orders {
         question: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, OrderError> {
         let room = self.room()?;
-        match room.readers.ask(question).await {
-            Ok(found) => Ok(found),
-            Err(trouble) => {
-                room.readers.forget();
-                Err(trouble.into())
-            }
-        }
+        room.readers.ask(room.shared.epoch(), question).await.map_err(|unread| match unread {
+            Unread::Busy => OrderError::Busy,
+            Unread::Trouble(trouble) => trouble.into(),
+        })
     }
 
     /// A page that hears all news from now on.

@@ -144,7 +144,8 @@ impl ProductEdit {
             fields.fault("sku", Sku::WANTED);
         }
         // What an answer says beside what may be said: a product that was read may be sent back as it is.
-        for told in ["version", "available", "held", "sold", "lease", "image", "changed_at"] {
+        let told = told_stock(&mut fields);
+        for told in ["version", "held", "sold", "image", "changed_at"] {
             fields.take(told);
         }
         let title = fields.needed_text("title", 1..=200);
@@ -171,13 +172,27 @@ impl ProductEdit {
             fields.truth("on_sale");
             fields.whole("position", -1_000_000..=1_000_000);
         }
-        let stock = fields.whole("stock", 0..=UNITS_MAX);
+        // Sold units would come back if the stock of when it was read were set again.
+        let stock = fields.whole("stock", 0..=UNITS_MAX).filter(|stock| !told.contains(stock));
         fields.finish()?;
         match (parsed, card) {
             (Some(sku), Some(card)) => Ok(ProductEdit { sku, card, stock }),
             _ => Err(vec![Fault::new("", "something is missing")]),
         }
     }
+}
+
+/// The stock that a document tells beside the one that it wants, if it was read from the box: what was available, and
+/// what of it the lease let be sold.
+fn told_stock(fields: &mut Fields) -> Vec<i64> {
+    let lease = fields.take("lease");
+    let Some(available) = fields.take("available").and_then(|value| value.as_i64()) else {
+        return Vec::new();
+    };
+    let Some(lease) = lease else { return vec![available] };
+    let number = |name: &str| lease.get(name).and_then(Value::as_i64).unwrap_or_default();
+    // One that had ended let nothing be sold.
+    vec![available.min((number("units") - number("used")).max(0)), 0]
 }
 
 impl Product {
@@ -266,7 +281,19 @@ mod tests {
             changed_ms: 0,
             removed: false,
         };
-        assert_eq!(read(Some("A"), &product.to_json(0).to_string()), Ok(edit));
+        let unchanged = ProductEdit { stock: None, ..edit };
+        let mut sent = product.to_json(0);
+        assert_eq!(read(Some("A"), &sent.to_string()), Ok(unchanged.clone()), "its stock is left alone");
+        sent["stock"] = 50.into();
+        assert_eq!(
+            read(Some("A"), &sent.to_string()).expect("right").stock,
+            Some(50),
+            "but for who sets another"
+        );
+        let lease = Lease { id: "show".into(), units: 2, used: 1, until_ms: None };
+        let leased = Product { lease: Some(lease), ..product };
+        assert_eq!(leased.to_json(0)["stock"], 1);
+        assert_eq!(read(Some("A"), &leased.to_json(0).to_string()), Ok(unchanged));
     }
 
     #[test]

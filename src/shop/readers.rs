@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::store::{Trouble, TroubleKind, read_only};
+use super::store::{NAME, Trouble, TroubleKind, read_only};
 
 /// Looks at the same time; more wait.
 const READERS: usize = 4;
@@ -20,7 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Readers {
     folder: PathBuf,
     turns: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    /// Each with the epoch that it was opened in.
+    idle: Arc<Mutex<Vec<(u64, Connection)>>>,
+}
+
+/// Why a question was not answered.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// Too many look at once.
+    Busy,
+    /// The store cannot be read.
+    Trouble(Trouble),
 }
 
 impl Readers {
@@ -29,34 +39,36 @@ impl Readers {
         Readers { folder: folder.to_owned(), turns, idle: Arc::default() }
     }
 
-    /// Asks the store something.
+    /// Asks the store something. `epoch` is another once the file may be another one.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
+        epoch: u64,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Trouble> {
-        let failing = |cause: &str| Trouble {
-            kind: TroubleKind::Failing,
-            path: self.folder.clone(),
-            cause: cause.into(),
-        };
+    ) -> Result<T, Unread> {
         let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(failing("too many look into it at once")) };
+        let Ok(Ok(turn)) = turn else { return Err(Unread::Busy) };
         let (folder, idle) = (self.folder.clone(), self.idle.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = kept.map_or_else(|| read_only(&folder), Ok)?;
-            let found = question(&connection)
-                .map_err(|error| Trouble::of(&folder.join(super::store::NAME), &error))?;
-            // One that failed is not used again: the file may be another one by now.
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = {
+                let mut idle = lock();
+                idle.retain(|(opened_in, _)| *opened_in == epoch);
+                idle.pop()
+            };
+            let connection = kept.map_or_else(|| read_only(&folder), |(_, connection)| Ok(connection))?;
+            let found = question(&connection).map_err(|error| Trouble::of(&folder.join(NAME), &error))?;
+            // One that failed is not used again.
+            lock().push((epoch, connection));
             Ok(found)
         });
-        asked.await.unwrap_or_else(|_| Err(failing("looking into it broke")))
-    }
-
-    /// The file may be another one from now on.
-    pub(super) fn forget(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        match asked.await {
+            Ok(found) => found.map_err(Unread::Trouble),
+            Err(_) => Err(Unread::Trouble(Trouble {
+                kind: TroubleKind::Ours,
+                path: self.folder.join(NAME),
+                cause: "looking into it panicked".to_owned(),
+            })),
+        }
     }
 }

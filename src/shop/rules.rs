@@ -215,9 +215,10 @@ pub fn add_stock(stock: Stock, add: i64) -> Result<Move, i64> {
     }
 }
 
-/// A lease as the cloud grants it: the same show goes on counting, another one starts at zero.
-pub fn lease(product: &Product, id: &str, units: i64, until_ms: Option<i64>) -> Lease {
-    let used = product.lease.as_ref().filter(|lease| lease.id == id).map_or(0, |lease| lease.used);
+/// A lease as the cloud grants it: the same show goes on counting. For another one `used` tells what was sold and
+/// reserved under it before, if it was in force already.
+pub fn lease(product: &Product, id: &str, units: i64, until_ms: Option<i64>, used: i64) -> Lease {
+    let used = product.lease.as_ref().filter(|lease| lease.id == id).map_or(used, |lease| lease.used);
     Lease { id: id.to_owned(), units, used, until_ms }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) feed: Feed,
     waiting: AtomicUsize,
     stopping: AtomicBool,
+    /// Counts up whenever the file may be another one.
+    epoch: AtomicU64,
     figures: Figures,
 }
 
@@ -56,6 +58,7 @@ impl Shared {
             feed,
             waiting: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             figures: Figures::default(),
         }
     }
@@ -70,6 +73,7 @@ impl Shared {
 
     /// The store works, and this is what stands in it.
     pub(super) fn opened(&self, board: &Board, counters: Counters) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
         self.products.write().unwrap_or_else(PoisonError::into_inner).clone_from(&board.products);
         *self.counters() = counters;
         *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -77,8 +81,14 @@ impl Shared {
 
     /// The store does not work. What was known of the stock stays to be seen.
     pub(super) fn shut(&self, trouble: &Trouble) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
         self.figures.failed.fetch_add(1, Ordering::Relaxed);
         *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = Some(trouble.clone());
+    }
+
+    /// What was opened under another number may look into a file that is gone.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     pub(super) fn trouble(&self) -> Option<Trouble> {

@@ -410,11 +410,16 @@ pub fn write_csv<'p>(products: impl IntoIterator<Item = &'p Product>) -> Vec<u8>
     writer.into_inner().unwrap_or_default()
 }
 
-/// The catalogue as JSON, as the API tells it, but that `stock` is what is available.
+/// The catalogue as JSON, as the API takes it: `stock` is what is available, and what only the box can know is left out.
 pub fn write_json<'p>(products: impl IntoIterator<Item = &'p Product>, now_ms: i64) -> Vec<u8> {
     let told = products.into_iter().map(|product| {
         let mut told = product.to_json(now_ms);
         told["stock"] = product.stock.available.into();
+        if let Some(told) = told.as_object_mut() {
+            for known_here in ["available", "held", "sold", "lease", "version", "image", "changed_at"] {
+                told.remove(known_here);
+            }
+        }
         told
     });
     let mut file =

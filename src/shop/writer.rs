@@ -8,11 +8,13 @@
 //! is answered with what is wrong, the file is opened anew, and what it then says is the truth. While it cannot be
 //! opened, every intent is answered with why, at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use nix::sys::statvfs::statvfs;
 use tracing::{debug, error, info, warn};
 
 use crate::base::clock;
@@ -21,7 +23,7 @@ use crate::base::loggate::FadingGate;
 use super::desk::{Board, Desk};
 use super::intent::{Done, Intent};
 use super::shared::{Settings, Shared};
-use super::store::{Store, Trouble, TroubleKind};
+use super::store::{Before, NAME, Store, Trouble, TroubleKind, rows};
 
 /// Intents in one transaction: more gain nothing on a fast disk, and the first of a group waits for the last.
 const GROUP_MAX: usize = 1_024;
@@ -29,8 +31,12 @@ const GROUP_MAX: usize = 1_024;
 /// Reservations that end in one transaction.
 const EXPIRE_MAX: usize = 512;
 
-/// How often a store that cannot be used is tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// How soon a store that cannot be used is tried again, and how soon at last where only a person can mend it.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// Room that a disk which was full must have before it is tried again: a group of orders.
+const ROOM_BYTES: u64 = 512 << 10;
 
 /// The write-ahead log is carried over once nobody has come for this long,
 const IDLE_FOR: Duration = Duration::from_millis(250);
@@ -39,11 +45,12 @@ const LOG_WORTH_BYTES: u64 = 1 << 20;
 /// and in the middle of a rush when it has this many.
 const LOG_MAX_BYTES: u64 = 32 << 20;
 
-/// Refusals are remembered this long.
-const REFUSALS_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;
-/// How often old ones are looked for, and how many go at once.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-const FORGET_MAX: usize = 1_000;
+/// A log that a reader keeps from being carried over is tried again after this long, however long it is.
+const CARRY_OVER_EVERY: Duration = Duration::from_secs(1);
+
+/// Refusals remembered; beyond, the oldest are forgotten, so many at once. Strangers can cause them.
+const REFUSALS_MAX: i64 = 1_000_000;
+const FORGET_AT_ONCE: i64 = 2_000;
 
 /// The writer's life: ends when every handle is gone.
 pub(super) struct Writer {
@@ -54,7 +61,10 @@ pub(super) struct Writer {
     /// In Unix milliseconds: when the next reservation ends.
     next_expiry_ms: Option<i64>,
     retry_at: Option<Instant>,
-    forget_at: Instant,
+    retry_wait: Duration,
+    before: Before,
+    carry_over_at: Instant,
+    refusals: i64,
     /// Whether something was committed since the log was carried over.
     log_grew: bool,
     trouble_log: FadingGate,
@@ -68,7 +78,7 @@ enum State {
 impl Writer {
     pub(super) fn new(folder: &Path, intents: Receiver<Intent>, shared: Arc<Shared>) -> Writer {
         let opening =
-            Trouble { kind: TroubleKind::Failing, path: folder.to_owned(), cause: "opening".to_owned() };
+            Trouble { kind: TroubleKind::Opening, path: folder.to_owned(), cause: "it begins".to_owned() };
         Writer {
             folder: folder.to_owned(),
             intents,
@@ -76,7 +86,10 @@ impl Writer {
             state: State::Shut(opening),
             next_expiry_ms: None,
             retry_at: None,
-            forget_at: clock::now(),
+            retry_wait: RETRY_FIRST,
+            before: Before::Nothing,
+            carry_over_at: clock::now(),
+            refusals: 0,
             log_grew: false,
             trouble_log: FadingGate::new(3),
         }
@@ -84,7 +97,23 @@ impl Writer {
 
     /// Works until every handle is gone, or it is told to stop and nothing waits.
     pub(super) fn run(mut self) {
-        self.open();
+        // A bug of ours in one intent must not end the sale: who was in the same group hears that nothing is known, and
+        // the store is opened anew from what is on the disk.
+        while catch_unwind(AssertUnwindSafe(|| self.work_on())).is_err() {
+            let cause = "the writer panicked; see the lines above".to_owned();
+            self.shut(Trouble { kind: TroubleKind::Ours, path: self.folder.clone(), cause });
+        }
+        if let State::Open { store, .. } = &self.state
+            && let Err(cause) = store.checkpoint(true)
+        {
+            debug!(%cause, "the write-ahead log stays as it is");
+        }
+    }
+
+    fn work_on(&mut self) {
+        if self.retry_at.is_none() {
+            self.open();
+        }
         let mut group = Vec::with_capacity(GROUP_MAX);
         loop {
             match self.intents.recv_timeout(self.idle_wait()) {
@@ -105,11 +134,6 @@ impl Writer {
                 break;
             }
             self.tidy(was_idle);
-        }
-        if let State::Open { store, .. } = &self.state
-            && let Err(cause) = store.checkpoint(true)
-        {
-            debug!(%cause, "the write-ahead log stays as it is");
         }
     }
 
@@ -133,23 +157,36 @@ impl Writer {
     fn open(&mut self) {
         // The old one gives its lock back first.
         let closed =
-            Trouble { kind: TroubleKind::Failing, path: self.folder.clone(), cause: "closed".to_owned() };
+            Trouble { kind: TroubleKind::Opening, path: self.folder.clone(), cause: "again".to_owned() };
         drop(std::mem::replace(&mut self.state, State::Shut(closed)));
-        let opened = Store::open(&self.folder).and_then(|mut store| {
+        let opened =
+            has_room(&self.folder, self.before).and_then(|()| Store::open(&self.folder, self.before));
+        let opened = opened.and_then(|mut store| {
             let now_ms = clock::unix_millis() as i64;
             let of = |error, store: &Store| Trouble::of_store(store, &error);
+            // What a disk failed to sync may stand in the log as if it were durable: carried over, it is written and
+            // synced anew, and nothing is built on a log with a hole.
+            if !store.checkpoint(true).map_err(|error| of(error, &store))? {
+                return Err(Trouble {
+                    kind: TroubleKind::InUse,
+                    path: store.path().to_owned(),
+                    cause: "somebody reads in it".to_owned(),
+                });
+            }
             // A disk that is full or read-only often opens all the same: only writing tells.
             try_to_write(&mut store, now_ms).map_err(|error| of(error, &store))?;
             let (board, counters) = Board::load(&store, now_ms).map_err(|error| of(error, &store))?;
-            let next_expiry = board.next_expiry_ms;
-            Ok((store, board, counters, next_expiry))
+            self.refusals = rows::refusals(store.connection()).map_err(|error| of(error, &store))?;
+            Ok((store, board, counters))
         });
         match opened {
-            Ok((store, board, counters, next_expiry)) => {
+            Ok((store, board, counters)) => {
                 info!(path = %store.path().display(), products = board.len(), "the order store is open");
                 self.shared.opened(&board, counters);
-                self.next_expiry_ms = next_expiry;
+                self.next_expiry_ms = board.next_expiry_ms;
                 self.retry_at = None;
+                self.retry_wait = RETRY_FIRST;
+                self.before = Before::Doubtful;
                 self.state = State::Open { store, board };
             }
             Err(trouble) => self.shut(trouble),
@@ -162,7 +199,18 @@ impl Writer {
             error!(held_back, "no orders are taken: {trouble}");
         }
         self.shared.shut(&trouble);
-        self.retry_at = Some(now + RETRY_EVERY);
+        self.retry_wait = match trouble.kind {
+            // Only a person mends these, and each look costs.
+            TroubleKind::Corrupt | TroubleKind::Newer | TroubleKind::Foreign => {
+                (self.retry_wait * 2).min(RETRY_LAST)
+            }
+            _ => RETRY_FIRST,
+        };
+        if self.before != Before::Nothing {
+            let by_disk = matches!(trouble.kind, TroubleKind::Full | TroubleKind::ReadOnly);
+            self.before = if by_disk { Before::Sound } else { Before::Doubtful };
+        }
+        self.retry_at = Some(now + self.retry_wait);
         self.next_expiry_ms = None;
         self.state = State::Shut(trouble);
     }
@@ -175,21 +223,28 @@ impl Writer {
         let began = clock::now();
         let size = group.len();
         if let Err(trouble) = self.commit(group) {
-            // One that the database itself refuses must not cost the others their answer.
-            if trouble.kind == TroubleKind::Failing && group.len() > 1 {
-                warn!(%trouble, "a group of orders could not be written; each is tried alone");
-                for intent in std::mem::take(group) {
-                    let mut alone = vec![intent];
-                    if let Err(trouble) = self.commit(&mut alone) {
-                        self.fail(alone, &trouble);
-                    }
-                }
-                return;
+            // One that our own checks refuse must not cost the others their answer.
+            if trouble.kind == TroubleKind::Ours && size > 0 {
+                return self.work_alone(std::mem::take(group));
             }
-            self.fail(std::mem::take(group), &trouble);
-            return;
+            return self.fail(std::mem::take(group), &trouble);
         }
         self.shared.committed(size, clock::now().saturating_duration_since(began));
+    }
+
+    /// Each in a transaction of its own, since one of them cannot be written.
+    fn work_alone(&mut self, group: Vec<Intent>) {
+        for intent in group {
+            let mut alone = vec![intent];
+            match self.commit(&mut alone) {
+                Ok(()) => {}
+                Err(trouble) if trouble.kind == TroubleKind::Ours => {
+                    error!(%trouble, "a request was not written");
+                    alone.into_iter().for_each(|intent| intent.fail(&trouble));
+                }
+                Err(trouble) => self.fail(alone, &trouble),
+            }
+        }
     }
 
     /// Nobody of these is told yes.
@@ -211,15 +266,20 @@ impl Writer {
             let State::Shut(trouble) = &self.state else { return Ok(()) };
             return Err(trouble.clone());
         };
+        if !store.is_in_place() {
+            let cause = "it was moved or deleted while in use".to_owned();
+            return Err(Trouble { kind: TroubleKind::Failing, path: store.path().to_owned(), cause });
+        }
         let mut tried = attempt(store, board, group, now_ms, &settings);
         if tried.as_ref().is_err_and(|trouble| trouble.kind == TroubleKind::Full) {
             // The log may hold more room than the disk has left.
-            if store.checkpoint(true).is_ok() {
+            if store.checkpoint(true) == Ok(true) {
                 tried = attempt(store, board, group, now_ms, &settings);
             }
         }
         let (done, answers) = tried?;
         self.log_grew = true;
+        self.refusals += done.refused as i64;
         self.next_expiry_ms = done.next_expiry_ms;
         board.take_over(&done);
         // The board first: who hears yes and asks for the stock must find it.
@@ -232,27 +292,38 @@ impl Writer {
     fn tidy(&mut self, was_idle: bool) {
         let State::Open { store, .. } = &mut self.state else { return };
         if self.log_grew {
-            let bytes = store.log_bytes();
-            let is_time = bytes >= LOG_MAX_BYTES || was_idle && bytes >= LOG_WORTH_BYTES;
-            if is_time && let Err(cause) = store.checkpoint(false) {
-                debug!(%cause, "the write-ahead log stays as it is");
+            let (bytes, now) = (store.log_bytes(), clock::now());
+            let is_long = bytes >= LOG_MAX_BYTES && now >= self.carry_over_at;
+            if is_long || was_idle && bytes >= LOG_WORTH_BYTES {
+                self.carry_over_at = now + CARRY_OVER_EVERY;
+                if let Err(cause) = store.checkpoint(false) {
+                    warn!(%cause, "the write-ahead log cannot be carried over");
+                }
             }
             self.log_grew = !was_idle;
         }
-        let now = clock::now();
-        if was_idle && now >= self.forget_at {
-            self.forget_at = now + FORGET_EVERY;
-            let before_ms = clock::unix_millis() as i64 - REFUSALS_KEPT_MS;
+        if self.refusals > REFUSALS_MAX + FORGET_AT_ONCE {
             let forgotten = store.begin().and_then(|writing| {
-                let count = writing.forget_refusals(before_ms, FORGET_MAX)?;
-                if count > 0 { writing.commit().map(|()| count) } else { Ok(0) }
+                let count = writing.forget_refusals(FORGET_AT_ONCE)?;
+                writing.commit().map(|()| count as i64)
             });
             match forgotten {
-                Ok(FORGET_MAX) => self.forget_at = now,
-                Ok(_) => {}
+                Ok(count) => self.refusals -= count.max(1),
                 Err(cause) => debug!(%cause, "old refusals stay"),
             }
         }
+    }
+}
+
+/// Whether a disk that was full has room again: a small try to write would succeed, and the next group fail.
+fn has_room(folder: &Path, before: Before) -> Result<(), Trouble> {
+    let free = statvfs(folder).map(|disk| disk.blocks_available() as u64 * disk.fragment_size() as u64);
+    match free {
+        Ok(free) if before == Before::Sound && free < ROOM_BYTES => {
+            let cause = format!("{free} bytes are free");
+            Err(Trouble { kind: TroubleKind::Full, path: folder.join(NAME), cause })
+        }
+        _ => Ok(()),
     }
 }
 

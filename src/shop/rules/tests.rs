@@ -141,12 +141,12 @@ fn a_new_show_counts_its_units_from_zero_and_the_same_goes_on() {
     let mut cup = product(10);
     cup.lease = Some(Lease { id: "monday".into(), units: 5, used: 4, until_ms: None });
     assert_eq!(order(&cup, &wish(2, "b"), 0, LIMITS, 0), Err(Refusal::SoldOut { left: 1 }));
-    assert_eq!(lease(&cup, "monday", 8, None).left(0), 4);
-    assert_eq!(lease(&cup, "tuesday", 8, None).left(0), 8);
+    assert_eq!(lease(&cup, "monday", 8, None, 0).left(0), 4);
+    assert_eq!(lease(&cup, "tuesday", 8, None, 0).left(0), 8);
     // What was sold on Monday and comes back on Tuesday is in stock, and no unit of Tuesday's grant.
     let old = ordered(&cup, &wish(2, "b"), Some("monday".into()));
     cup.stock.sold = 2;
-    cup.lease = Some(lease(&cup, "tuesday", 8, None));
+    cup.lease = Some(lease(&cup, "tuesday", 8, None, 0));
     let back = give_back(&cup, &old, OrderState::Cancelled).expect("it may be");
     assert_eq!(back, Move { available: 2, sold: -2, held: 0, leased: 0 });
 }
@@ -249,7 +249,7 @@ proptest! {
                     }
                     Err(available) => prop_assert!(available + units < 0),
                 },
-                Step::Lease { show, units } => cup.lease = Some(lease(&cup, &show.to_string(), units, None)),
+                Step::Lease { show, units } => cup.lease = Some(lease(&cup, &show.to_string(), units, None, 0)),
                 Step::Unlease => cup.lease = None,
                 Step::Pass { millis } => now_ms += millis,
                 _ => {}

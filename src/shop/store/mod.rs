@@ -14,7 +14,7 @@ pub use open::{LOCK, NAME, read_only};
 pub use rows::{Answered, Reply, Totals};
 pub use trouble::{Trouble, TroubleKind};
 
-pub(super) use open::Store;
+pub(super) use open::{Before, Store};
 pub(super) use write::Writing;
 
 #[cfg(test)]

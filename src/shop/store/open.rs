@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,29 +30,48 @@ const CACHE_KIB: i64 = 16 << 10;
 const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
 
 /// A write-ahead log that grew beyond this is cut back when it is written anew.
-const LOG_KEPT_BYTES: i64 = 32 << 20;
+const LOG_KEPT_BYTES: i64 = 512 << 10;
 
 /// Begins every file of SQLite.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What was known of the database before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shop) enum Before {
+    /// Nothing: it may have to be made.
+    Nothing,
+    /// This process worked with it, and something was wrong with it.
+    Doubtful,
+    /// This process worked with it, and it was the disk that had no room or could not be written.
+    Sound,
+}
 
 /// The database, open for writing, and the only one who does.
 #[derive(Debug)]
 pub(in crate::shop) struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
     _lock: Flock<File>,
 }
 
 impl Store {
-    /// Opens the database in `folder`, makes or migrates it if need be, and checks it.
+    /// Opens the database in `folder`, makes or migrates it if need be, and checks it. One that was there is not made
+    /// anew: an empty shop in its place would look as if all were well.
     ///
     /// # Errors
     /// Why it cannot be used; it is left as it was.
-    pub(in crate::shop) fn open(folder: &Path) -> Result<Store, Trouble> {
+    pub(in crate::shop) fn open(folder: &Path, before: Before) -> Result<Store, Trouble> {
         let path = folder.join(NAME);
         let lock = lock(folder)?;
         look_at(&path)?;
         let is_new = fs::metadata(&path).map_or(true, |file| file.len() == 0);
+        if is_new && before != Before::Nothing {
+            let cause =
+                "it was moved or deleted while in use: put it back, or start footlight again for a new one";
+            return Err(Trouble::new(TroubleKind::Failing, &path, cause));
+        }
         let of = |error: rusqlite::Error| Trouble::of(&path, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -60,7 +80,7 @@ impl Store {
         let mut connection = Connection::open_with_flags(&path, flags).map_err(of)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(of)?;
         let version = version(&connection, &path)?;
-        if !is_new {
+        if !is_new && before != Before::Sound {
             check(&connection, &path)?;
         }
         settle(&connection).map_err(of)?;
@@ -72,7 +92,8 @@ impl Store {
             sync_folder(folder)
                 .map_err(|cause| Trouble::new(TroubleKind::Failing, &path, cause.to_string()))?;
         }
-        Ok(Store { connection, path, _lock: lock })
+        let identity = identity(&path);
+        Ok(Store { connection, path, identity, _lock: lock })
     }
 
     /// Where it is.
@@ -99,10 +120,16 @@ impl Store {
     }
 
     /// Carries the write-ahead log over into the database, as far as readers let it; `whole` also cuts the log, to
-    /// give room back.
-    pub(in crate::shop) fn checkpoint(&self, whole: bool) -> rusqlite::Result<()> {
+    /// give room back. False where a reader stood in the way.
+    pub(in crate::shop) fn checkpoint(&self, whole: bool) -> rusqlite::Result<bool> {
         let how = if whole { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        self.connection.query_row(how, [], |_| Ok(()))
+        self.connection.query_row(how, [], |row| row.get(0).map(|busy: i64| busy == 0))
+    }
+
+    /// Whether the file that is written is still the one of that name: what is written to one that was moved or
+    /// deleted is written to nowhere.
+    pub(in crate::shop) fn is_in_place(&self) -> bool {
+        identity(&self.path).is_some_and(|found| Some(found) == self.identity)
     }
 }
 
@@ -119,7 +146,8 @@ pub fn read_only(folder: &Path) -> Result<Connection, Trouble> {
             "there is no such file: no order was taken here yet",
         ));
     }
-    look_at(&path)?;
+    // Nothing but SQLite may open the file while this process works with it: closing any descriptor of a file gives all
+    // of the process's POSIX locks on it back, the writer's among them.
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let of = |error: rusqlite::Error| Trouble::of(&path, &error);
@@ -169,6 +197,10 @@ fn look_at(path: &Path) -> Result<(), Trouble> {
     }
 }
 
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// The schema's version: 0 for a new database.
 fn version(connection: &Connection, path: &Path) -> Result<i64, Trouble> {
     let of = |error: rusqlite::Error| Trouble::of(path, &error);
@@ -206,7 +238,12 @@ fn check(connection: &Connection, path: &Path) -> Result<(), Trouble> {
 
 /// What every writing connection keeps to.
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::ToSqlConversionFailure(
+            "SQLite refuses to keep a write-ahead log".into(),
+        ));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // The writer carries the log over when nobody waits, or when it is long.

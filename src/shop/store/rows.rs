@@ -61,6 +61,9 @@ const RESERVATION: &str =
 
 const EVENT: &str = "SELECT seq, at, kind, sku, of, available, held, sold, data FROM event";
 
+/// Longer than any reservation holds (`orders.hold` goes up to a day).
+const HOLD_MAX_MS: i64 = 25 * 3_600 * 1_000;
+
 /// A value that the schema should have kept out.
 fn wrong(column: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
@@ -193,15 +196,20 @@ pub(in crate::shop) fn reservation_by_id(
     from.prepare_cached(&format!("{RESERVATION} WHERE id = ?1"))?.query_row([id], reservation).optional()
 }
 
-/// Reservations whose time is over, the oldest first, at most `limit`.
+/// Reservations whose time is over, the oldest first, at most `limit`; and those that end later than any can, which
+/// were made while the clock was ahead.
 pub(in crate::shop) fn reservations_due(
     from: &Connection,
     now_ms: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<Reservation>> {
-    let question =
-        format!("{RESERVATION} WHERE state = 'held' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2");
-    from.prepare_cached(&question)?.query_map(params![now_ms, limit as i64], reservation)?.collect()
+    let question = format!(
+        "{RESERVATION} WHERE state = 'held' AND (expires_at <= ?1 OR expires_at > ?3) \
+         ORDER BY expires_at LIMIT ?2"
+    );
+    from.prepare_cached(&question)?
+        .query_map(params![now_ms, limit as i64, now_ms.saturating_add(HOLD_MAX_MS)], reservation)?
+        .collect()
 }
 
 /// When the next reservation's time is over.
@@ -217,6 +225,20 @@ pub(in crate::shop) fn units_of_buyer(from: &Connection, sku: &Sku, buyer: &str)
             WHERE buyer = ?1 AND sku = ?2 AND state NOT IN ('rejected', 'cancelled')) + \
         (SELECT coalesce(sum(quantity), 0) FROM reservation WHERE buyer = ?1 AND sku = ?2 AND state = 'held')";
     from.prepare_cached(question)?.query_row([buyer, sku.as_str()], |row| row.get(0))
+}
+
+/// Units of a SKU that were sold or reserved under a lease.
+pub(in crate::shop) fn units_of_lease(from: &Connection, sku: &Sku, lease: &str) -> rusqlite::Result<i64> {
+    let question = "SELECT \
+        (SELECT coalesce(sum(quantity), 0) FROM orders \
+            WHERE sku = ?1 AND lease = ?2 AND state NOT IN ('rejected', 'cancelled')) + \
+        (SELECT coalesce(sum(quantity), 0) FROM reservation WHERE sku = ?1 AND lease = ?2 AND state = 'held')";
+    from.query_row(question, [sku.as_str(), lease], |row| row.get(0))
+}
+
+/// How many refusals are remembered.
+pub(in crate::shop) fn refusals(from: &Connection) -> rusqlite::Result<i64> {
+    from.query_row("SELECT count(*) FROM answer WHERE kind = 'refusal'", [], |row| row.get(0))
 }
 
 /// What a key was answered with.

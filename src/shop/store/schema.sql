@@ -1,5 +1,6 @@
 -- The order cache, version 1. `schema.rs` says how one version becomes the next.
--- Times are Unix milliseconds. Money is in minor units. Nothing here is ever deleted but refusals that are very old.
+-- Times are Unix milliseconds. Money is in minor units. Nothing here is ever deleted but refusals, the oldest of more
+-- than a million.
 
 -- What is for sale: a row for each SKU. The checks are the last guard: the rules never let it come to them.
 CREATE TABLE product (

@@ -25,6 +25,10 @@ pub enum TroubleKind {
     ReadOnly,
     /// The disk fails, or refuses in another way.
     Failing,
+    /// Something that the rules should have kept out: nothing of it was written.
+    Ours,
+    /// It is being opened.
+    Opening,
 }
 
 /// Why the store cannot be used now.
@@ -52,6 +56,7 @@ impl Trouble {
             Some(DatabaseBusy | DatabaseLocked) => TroubleKind::InUse,
             Some(ErrorCode::ReadOnly) => TroubleKind::ReadOnly,
             Some(ErrorCode::SystemIoFailure | CannotOpen | ErrorCode::PermissionDenied) => by_disk(path),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) | None => TroubleKind::Ours,
             _ => TroubleKind::Failing,
         };
         Trouble::new(kind, path, error.to_string())
@@ -72,6 +77,8 @@ impl Trouble {
             TroubleKind::Full => "disk-full",
             TroubleKind::ReadOnly => "read-only",
             TroubleKind::Failing => "disk-failing",
+            TroubleKind::Ours => "bug",
+            TroubleKind::Opening => "opening",
         }
     }
 
@@ -85,6 +92,8 @@ impl Trouble {
             TroubleKind::Full => "the disk is full",
             TroubleKind::ReadOnly => "the disk cannot be written",
             TroubleKind::Failing => "the disk fails",
+            TroubleKind::Ours => "the order store met a bug of ours",
+            TroubleKind::Opening => "the order store is being opened",
         }
     }
 
@@ -107,6 +116,8 @@ impl Trouble {
             TroubleKind::ReadOnly => {
                 format!("make {path} and its disk writable for footlight; orders are then taken again")
             }
+            TroubleKind::Ours => "please report it with this line".to_owned(),
+            TroubleKind::Opening => "it takes a moment".to_owned(),
             TroubleKind::Failing => "look at the kernel's log, and replace the disk if it is worn".to_owned(),
         }
     }

@@ -118,11 +118,11 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
-    /// Forgets refusals from before `before_ms`, at most `limit`; says how many.
-    pub(in crate::shop) fn forget_refusals(&self, before_ms: i64, limit: usize) -> rusqlite::Result<usize> {
+    /// Forgets the oldest refusals, so many at most; says how many.
+    pub(in crate::shop) fn forget_refusals(&self, count: i64) -> rusqlite::Result<usize> {
         let words = "DELETE FROM answer WHERE key IN \
-            (SELECT key FROM answer WHERE kind = 'refusal' AND at < ?1 LIMIT ?2)";
-        self.prepare_cached(words)?.execute(params![before_ms, limit as i64])
+            (SELECT key FROM answer WHERE kind = 'refusal' ORDER BY at LIMIT ?1)";
+        self.prepare_cached(words)?.execute([count])
     }
 
     /// Appends to the log.
