@@ -182,7 +182,7 @@ fn text_of(document: &[u8]) -> Result<&str, Faults> {
     }
     let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     std::str::from_utf8(document).map_err(|cause| {
-        let line = 1 + document[..cause.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line = document[..cause.valid_up_to()].split(|byte| *byte == b'\n').count() as u64;
         Faults::of("line", Some(line), "", "is not UTF-8: save the file as \"CSV UTF-8\"")
     })
 }

@@ -240,7 +240,9 @@ impl Writer {
                 Ok(()) => {}
                 Err(trouble) if trouble.kind == TroubleKind::Ours => {
                     error!(%trouble, "a request was not written");
-                    alone.into_iter().for_each(|intent| intent.fail(&trouble));
+                    for intent in alone {
+                        intent.fail(&trouble);
+                    }
                 }
                 Err(trouble) => self.fail(alone, &trouble),
             }
@@ -317,7 +319,7 @@ impl Writer {
 
 /// Whether a disk that was full has room again: a small try to write would succeed, and the next group fail.
 fn has_room(folder: &Path, before: Before) -> Result<(), Trouble> {
-    let free = statvfs(folder).map(|disk| disk.blocks_available() as u64 * disk.fragment_size() as u64);
+    let free = statvfs(folder).map(|disk| disk.blocks_available() * disk.fragment_size());
     match free {
         Ok(free) if before == Before::Sound && free < ROOM_BYTES => {
             let cause = format!("{free} bytes are free");
