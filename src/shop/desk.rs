@@ -63,6 +63,11 @@ impl Board {
         self.products.len()
     }
 
+    /// The newest event on the disk.
+    pub(super) fn seq(&self) -> i64 {
+        self.seq
+    }
+
     /// What a group changed is on the disk now.
     pub(super) fn take_over(&mut self, done: &Outcome) {
         self.seq = done.seq;

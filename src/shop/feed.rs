@@ -1,11 +1,16 @@
 //! What pages follow: stock, orders and cues as they happen, rendered once for all of them.
 //!
 //! ```text
-//!   writer ──each commit──> Feed ──gathered for 200 ms──> Pulse (bytes for buyers, bytes for the shop) ──> pages
+//!   writer ──each commit──> [what came since the last pulse] ──every 200 ms──> Pulse (bytes for buyers, bytes for the
+//!                                                                              shop, stock) ──> pages
+//!   a page that comes back, or is late ──> log.rs: the same from the database
 //! ```
-//! The writer only hands over what it committed. A pulse holds the newest stock of each SKU once, and so many orders
-//! and no more: what a rush leaves out is counted in a `skipped` event, and pages can read it from the API. The first
-//! news after a quiet time goes out at once.
+//! The writer only adds what it committed and never waits: what waits to be told is bounded by merging, not by a
+//! queue that could overflow. A pulse holds the newest stock of each SKU once, and so many orders and no more: what a
+//! rush leaves out is counted in a `skipped` event, and pages can read it from the API. More news than any page can
+//! use become one `reset`. The first news after a quiet time go out at once.
+
+mod log;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -21,14 +26,18 @@ use super::order::Order;
 use super::product::{Product, Sku};
 use super::times::rfc3339;
 
-/// Commits that may wait to be rendered; beyond, their orders are counted as skipped. Their stock comes with the next.
-const COMMITS_WAITING: usize = 256;
+pub(super) use log::render as render_log;
 
 /// How long news are gathered into one pulse while they come without a pause.
 const GATHERED_FOR: Duration = Duration::from_millis(200);
 
 /// Orders told in one pulse.
 const ORDERS_TOLD: usize = 50;
+
+/// Other events told in one pulse, and products whose stock is. An import or an audit's correction that moves more
+/// is told as a `reset`: pages read the catalogue again, which is shorter.
+const EVENTS_TOLD: usize = 500;
+const PRODUCTS_TOLD: usize = 1_000;
 
 /// Pulses kept for pages that are a little late; who is later reads the log.
 const PULSES_KEPT: usize = 64;
@@ -46,43 +55,62 @@ pub(super) struct Commit {
 }
 
 /// Some news, ready to be sent as server-sent events (HTML, "Server-sent events").
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pulse {
     /// Counts pulses.
     pub number: u64,
-    /// The newest event in it: what a page says when it comes back.
+    /// Where the log stood before it: the pulse tells what came after this place,
+    pub from: i64,
+    /// up to this one: what a page says when it comes back.
     pub seq: i64,
+    /// It tells nothing of what happened: there was too much of it, or the store is another one.
+    pub is_reset: bool,
     /// What everybody may read.
     pub public: Bytes,
     /// What who has a token may read: orders whole.
     pub full: Bytes,
+    /// The stock that changed, for everybody; to be sent after either.
+    pub stock: Bytes,
 }
 
-#[derive(Debug)]
-struct Kept {
-    pulses: VecDeque<Arc<Pulse>>,
+/// How far the feed is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    /// The newest pulse; 0: the store was never open.
+    number: u64,
+    /// Its place in the log.
+    seq: i64,
 }
+
+type Kept = Arc<Mutex<VecDeque<Arc<Pulse>>>>;
+
+/// What waits for the next pulse. Its lock is held for a few instructions, and never together with that of the pulses.
+type Waiting = Arc<Mutex<Gathered>>;
 
 /// The feed; clonable.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    commits: mpsc::Sender<Commit>,
-    kept: Arc<Mutex<Kept>>,
-    newest: watch::Receiver<u64>,
+    waiting: Waiting,
+    /// Holds one ring: who is being woken needs no second one.
+    bell: mpsc::Sender<()>,
+    kept: Kept,
+    newest: watch::Receiver<Mark>,
 }
 
 /// The end that gathers and renders, to be run as a task.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    commits: mpsc::Receiver<Commit>,
-    kept: Arc<Mutex<Kept>>,
-    newest: watch::Sender<u64>,
+    waiting: Waiting,
+    bell: mpsc::Receiver<()>,
+    kept: Kept,
+    newest: watch::Sender<Mark>,
 }
 
 /// What a page reads next.
 #[derive(Debug)]
 pub struct Page {
-    feed: Feed,
+    kept: Kept,
+    newest: watch::Receiver<Mark>,
     seen: u64,
 }
 
@@ -91,76 +119,105 @@ pub struct Page {
 pub enum Next {
     /// News.
     Pulse(Arc<Pulse>),
-    /// The page was so late that news are gone: it reads the log from where it was.
-    Late,
+    /// The page was so late that pulses are gone: it reads the log, from where it was up to this place.
+    Late(i64),
     /// The box stops.
     Over,
 }
 
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Feed {
     pub(super) fn new() -> (Feed, Gathering) {
-        let (to, from) = mpsc::channel(COMMITS_WAITING);
-        let (newest, seen) = watch::channel(0);
-        let kept = Arc::new(Mutex::new(Kept { pulses: VecDeque::new() }));
-        (Feed { commits: to, kept: kept.clone(), newest: seen }, Gathering { commits: from, kept, newest })
+        let (to, from) = mpsc::channel(1);
+        let (newest, seen) = watch::channel(Mark::default());
+        let (waiting, kept) = (Waiting::default(), Kept::default());
+        let feed = Feed { waiting: waiting.clone(), bell: to, kept: kept.clone(), newest: seen };
+        (feed, Gathering { waiting, bell: from, kept, newest })
     }
 
-    /// Hands a commit over. Never waits: where too many wait already this one is told by the next one's stock.
+    /// The store is open, and its log stands here.
+    pub(super) fn opened(&self, seq: i64) {
+        lock(&self.waiting).open(seq);
+        self.ring();
+    }
+
+    /// Takes a commit over. Never waits for a page.
     pub(super) fn publish(&self, commit: Commit) {
-        let _ = self.commits.try_send(commit);
+        lock(&self.waiting).add(commit);
+        self.ring();
     }
 
-    /// A page that hears everything from now on.
-    pub fn page(&self) -> Page {
-        Page { seen: *self.newest.borrow(), feed: self.clone() }
+    fn ring(&self) {
+        // Full: it rings already. Closed: the box stops, and nobody listens.
+        let _ = self.bell.try_send(());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The newest event that is on the disk; `None` until the store was opened.
+    pub(super) fn seq(&self) -> Option<i64> {
+        let waiting = lock(&self.waiting);
+        waiting.is_open.then_some(waiting.seq)
+    }
+
+    /// A page; see [`Page::begin`].
+    pub(super) fn page(&self) -> Page {
+        Page { kept: self.kept.clone(), newest: self.newest.clone(), seen: 0 }
     }
 }
 
 impl Page {
+    /// From here on the page hears everything that comes after the place in the log that this answers with; waits for
+    /// a store that is not open yet. `None`: the box stops. Safe to be given up at any time.
+    pub async fn begin(&mut self) -> Option<i64> {
+        let mark = *self.newest.wait_for(|newest| newest.number > 0).await.ok()?;
+        self.seen = mark.number;
+        Some(mark.seq)
+    }
+
     /// Waits for news. Safe to be given up at any time.
     pub async fn next(&mut self) -> Next {
         let seen = self.seen;
-        if self.feed.newest.wait_for(|newest| *newest > seen).await.is_err() {
+        let Ok(mark) = self.newest.wait_for(|newest| newest.number > seen).await.map(|mark| *mark) else {
             return Next::Over;
-        }
+        };
         let found = {
-            let kept = self.feed.lock();
-            let found = kept.pulses.iter().find(|pulse| pulse.number > seen).cloned();
-            found.filter(|pulse| pulse.number == seen + 1)
+            let kept = lock(&self.kept);
+            let oldest = kept.front().map_or(u64::MAX, |pulse| pulse.number);
+            let place = (seen + 1).checked_sub(oldest);
+            place.and_then(|place| kept.get(place as usize).cloned())
         };
         if let Some(pulse) = found {
             self.seen = pulse.number;
             return Next::Pulse(pulse);
         }
-        self.seen = *self.feed.newest.borrow();
-        Next::Late
+        self.seen = mark.number;
+        Next::Late(mark.seq)
     }
 }
 
 impl Gathering {
-    /// Gathers and renders until the writer is gone.
+    /// Gathers and renders until every feed is gone.
     pub(super) async fn run(mut self) {
         let mut number = 0;
-        while let Some(first) = self.commits.recv().await {
-            let mut gathered = Gathered::default();
-            gathered.add(first);
-            while let Ok(more) = self.commits.try_recv() {
-                gathered.add(more);
+        while self.bell.recv().await.is_some() {
+            let gathered = lock(&self.waiting).take();
+            // The first one tells only that the store is open.
+            if number > 0 && gathered.is_empty() {
+                continue;
             }
             number += 1;
             let pulse = Arc::new(gathered.render(number));
+            let mark = Mark { number, seq: pulse.seq };
             {
-                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.pulses.len() == PULSES_KEPT {
-                    kept.pulses.pop_front();
+                let mut kept = lock(&self.kept);
+                if kept.len() == PULSES_KEPT {
+                    kept.pop_front();
                 }
-                kept.pulses.push_back(pulse);
+                kept.push_back(pulse);
             }
-            self.newest.send_replace(number);
+            self.newest.send_replace(mark);
             tokio::time::sleep(GATHERED_FOR).await;
         }
     }
@@ -168,27 +225,57 @@ impl Gathering {
 
 #[derive(Debug, Default)]
 struct Gathered {
+    is_open: bool,
+    from: i64,
+    seq: i64,
+    is_reset: bool,
     events: Vec<Event>,
     products: BTreeMap<Sku, Arc<Product>>,
     orders: Vec<(i64, Arc<Order>)>,
     skipped: u64,
-    seq: i64,
     at_ms: i64,
 }
 
 impl Gathered {
+    fn open(&mut self, seq: i64) {
+        if !self.is_open {
+            *self = Gathered { is_open: true, from: seq, seq, ..Gathered::default() };
+        } else if self.seq != seq {
+            // The log has more than was told, or less: somebody else wrote it, or it is another one.
+            self.seq = seq;
+            self.reset();
+        }
+    }
+
     fn add(&mut self, commit: Commit) {
         self.at_ms = self.at_ms.max(commit.at_ms);
-        for event in commit.events {
-            self.seq = self.seq.max(event.seq);
-            if is_told_alone(event.kind) {
-                self.events.push(event);
-            }
+        self.seq = commit.events.iter().fold(self.seq, |seq, event| seq.max(event.seq));
+        if self.is_reset {
+            return;
         }
+        self.events.extend(commit.events.into_iter().filter(|event| is_told_alone(event.kind)));
         self.products.extend(commit.products.into_iter().map(|product| (product.sku.clone(), product)));
         let room = ORDERS_TOLD.saturating_sub(self.orders.len());
         self.skipped += commit.orders.len().saturating_sub(room) as u64;
         self.orders.extend(commit.orders.into_iter().take(room));
+        if self.events.len() > EVENTS_TOLD || self.products.len() > PRODUCTS_TOLD {
+            self.reset();
+        }
+    }
+
+    fn reset(&mut self) {
+        let Gathered { is_open, from, seq, at_ms, .. } = *self;
+        *self = Gathered { is_open, from, seq, at_ms, is_reset: true, ..Gathered::default() };
+    }
+
+    /// Hands everything over; what comes from now on comes after it.
+    fn take(&mut self) -> Gathered {
+        let Gathered { is_open, seq, at_ms, .. } = *self;
+        std::mem::replace(self, Gathered { is_open, from: seq, seq, at_ms, ..Gathered::default() })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.from == self.seq && !self.is_reset
     }
 
     fn render(self, number: u64) -> Pulse {
@@ -207,12 +294,30 @@ impl Gathered {
         if self.skipped > 0 {
             write_both(&mut public, &mut full, "skipped", None, &json!({ "orders": self.skipped }));
         }
-        for product in self.products.values() {
-            let stock = stock_json(product, self.at_ms);
-            write_both(&mut public, &mut full, "stock", Some(self.seq), &stock);
+        let stock = write_stock(self.products.values(), self.seq, self.at_ms);
+        Pulse {
+            number,
+            from: self.from,
+            seq: self.seq,
+            is_reset: self.is_reset,
+            public: public.into(),
+            full: full.into(),
+            stock: stock.into(),
         }
-        Pulse { number, seq: self.seq, public: public.into(), full: full.into() }
     }
+}
+
+/// The stock of these, each an event of the place `seq`.
+pub fn write_stock<'p>(
+    products: impl IntoIterator<Item = &'p Arc<Product>>,
+    seq: i64,
+    now_ms: i64,
+) -> String {
+    let mut told = String::new();
+    for product in products {
+        write_event(&mut told, "stock", Some(seq), &stock_json(product, now_ms));
+    }
+    told
 }
 
 /// Whether pages hear of such an event by itself; what others did shows in the stock or in the order.

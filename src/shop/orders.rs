@@ -14,7 +14,7 @@ use crate::base::{clock, threads};
 use crate::config::schema;
 
 use super::event::{Event, Kind};
-use super::feed::{Feed, Page};
+use super::feed::{self, Feed, Page};
 use super::ids::new_id;
 use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
 use super::order::{Key, Order, Reservation, Wish};
@@ -362,7 +362,32 @@ impl Orders {
         })
     }
 
-    /// A page that hears all news from now on.
+    /// Events after `after` up to `upto`, of so many rows at most, as pages hear them, and the place in the log that
+    /// they reach. `is_full`: orders whole.
+    ///
+    /// # Errors
+    /// What keeps the store from being read.
+    pub async fn told_after(
+        &self,
+        after: i64,
+        upto: i64,
+        rows_max: usize,
+        is_full: bool,
+    ) -> Result<(String, i64), OrderError> {
+        self.look(move |from| feed::render_log(from, after, upto, rows_max, is_full)).await
+    }
+
+    /// The newest event that is on the disk; `None` while the store was never open.
+    pub fn seq(&self) -> Option<i64> {
+        self.0.as_ref()?.shared.feed.seq()
+    }
+
+    /// Products of the catalogue with SKUs after `after`, by SKU, at most `limit`.
+    pub fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
+        self.0.as_ref().map(|room| room.shared.products_after(after, limit)).unwrap_or_default()
+    }
+
+    /// A page that hears all news from where it begins.
     ///
     /// # Errors
     /// [`OrderError::Off`].

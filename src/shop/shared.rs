@@ -1,6 +1,7 @@
 //! What the writer shows to everybody else: the stock of now, counters, whether the store works.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -76,6 +77,7 @@ impl Shared {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.products.write().unwrap_or_else(PoisonError::into_inner).clone_from(&board.products);
         *self.counters() = counters;
+        self.feed.opened(board.seq());
         *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -168,6 +170,14 @@ impl Shared {
         };
         listed.sort_by_key(|product| product.card.position);
         listed
+    }
+
+    /// Products of the catalogue with SKUs after `after`, by SKU, at most `limit`.
+    pub(super) fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
+        let all = self.products.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = all.range::<Sku, _>((from, Bound::Unbounded)).map(|(_, product)| product);
+        range.filter(|product| !product.removed).take(limit).cloned().collect()
     }
 
     pub(super) fn describe_metrics(&self, now_ms: i64, page: &mut Exposition) {
