@@ -82,6 +82,12 @@ pub(super) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
+/// An answer of `content_type` that is told bit by bit.
+pub(super) fn told(content_type: &'static str, body: Body) -> Answer {
+    let answer = with(Response::new(body), header::CONTENT_TYPE, content_type);
+    with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
+
 /// The same answer with one more header. A value that cannot stand in a header is left out.
 pub(super) fn with(mut answer: Answer, name: HeaderName, value: impl TryInto<HeaderValue>) -> Answer {
     if let Ok(value) = value.try_into() {

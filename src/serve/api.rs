@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ──places (pure): which place, which methods──> asked: head, query, bounded body, who asks
-//!                                                            ├──> products, images, orders, reservations, sale
+//!                                                            ├──> products, images, orders, reservations, sale, events, cues
 //!                                                            └──> outputs
 //!   what a room says no with ──problems──> application/problem+json
 //! ```
@@ -11,6 +11,8 @@
 //! those come by a token that the page must have, and the door takes no page of another site for the box itself.
 
 mod asked;
+mod cues;
+mod events;
 mod images;
 mod orders;
 mod outputs;
@@ -31,6 +33,8 @@ use super::house::House;
 
 use asked::Asked;
 use places::{Place, What};
+
+pub(super) use events::Pages;
 
 /// Headers that a page of another site may send,
 const HEADERS_IN: &str = "Content-Type, Idempotency-Key, Authorization, If-Match, Last-Event-ID";
@@ -85,6 +89,8 @@ async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
         What::Reservation => reservations::release(asked).await,
         What::Summary => sale::summary(asked).await,
         What::Show => sale::begin_show(asked).await,
+        What::Events => events::follow(asked).await,
+        What::Cues => cues::cue(asked).await,
         What::Outputs => Ok(outputs::all(asked.house)),
         What::Output => Ok(outputs::one(asked.house, asked.name)),
         What::OutputOrder => outputs::order(asked, place.verb()).await,

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 
 /// Pieces that wait for a client that does not take them. Who tells waits then, so that a slow client costs this and
 /// no more.
-const PIECES_WAITING: usize = 2;
+const PIECES_WAITING: usize = 1;
 
 /// The body of every answer.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// All of it; nothing once it was taken.
-    Full(Option<Bytes>),
+    /// All of it; empty once it was taken.
+    Full(Bytes),
     /// Piece by piece, until the [`Teller`] is dropped.
     Stream(mpsc::Receiver<Bytes>),
 }
@@ -29,16 +29,19 @@ pub(super) struct Teller(mpsc::Sender<Bytes>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the first that uses it comes with the events"))]
 impl Body {
     /// A body without an end as yet, and who writes it.
     pub(super) fn told() -> (Teller, Body) {
         let (to, from) = mpsc::channel(PIECES_WAITING);
         (Teller(to), Body::Stream(from))
     }
+
+    /// Whether it is told bit by bit.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self, Body::Stream(_))
+    }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the first that uses it comes with the events"))]
 impl Teller {
     /// Tells one more piece; waits while the client is behind. Safe to be given up: nothing was told then.
     pub(super) async fn tell(&self, piece: Bytes) -> Result<(), Gone> {
@@ -57,7 +60,7 @@ impl Teller {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
-        Body::Full(Some(bytes).filter(|bytes| !bytes.is_empty()))
+        Body::Full(bytes)
     }
 }
 
@@ -70,19 +73,19 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match self.get_mut() {
-            Body::Full(whole) => Poll::Ready(whole.take()),
+            Body::Full(whole) => Poll::Ready(Some(std::mem::take(whole)).filter(|whole| !whole.is_empty())),
             Body::Stream(pieces) => pieces.poll_recv(cx),
         };
         piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Full(None))
+        matches!(self, Body::Full(whole) if whole.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Body::Full(whole) => SizeHint::with_exact(whole.as_ref().map_or(0, Bytes::len) as u64),
+            Body::Full(whole) => SizeHint::with_exact(whole.len() as u64),
             Body::Stream(_) => SizeHint::default(),
         }
     }

@@ -31,8 +31,12 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Header lines of a request, beyond which the answer is 431.
 const HEADERS_MAX: usize = 64;
 
-/// A client that takes no byte of an answer between two of these steps is let go. (Viewers have a bound of their own.)
+/// A client that takes no byte of an answer for one of these steps is let go. (Viewers have a bound of their own.)
 const WRITE_STALL_STEP: Duration = Duration::from_secs(10);
+
+/// Steps that a page which follows the events may take none: it is there for hours, and a phone that changes from one
+/// access point to the next is back within that.
+const TOLD_STALL_STEPS: u32 = 3;
 
 /// How long an answer that was begun may take once the server stops, and a request that is only half there.
 const LEAVING_LASTS: Duration = Duration::from_secs(1);
@@ -50,7 +54,11 @@ pub(super) async fn serve(
         let (house, link) = (house.clone(), link.clone());
         move |request| {
             let (house, link) = (house.clone(), link.clone());
-            async move { Ok::<_, Infallible>(routes::answer(&house, &link, peer.ip(), request).await) }
+            async move {
+                let answer = routes::answer(&house, &link, peer.ip(), request).await;
+                link.set_told(answer.body().is_told());
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
     let mut connection = http1::Builder::new()
@@ -61,7 +69,7 @@ pub(super) async fn serve(
         .serve_connection(Socket::new(stream, link.clone()), service);
 
     let mut steps = tokio::time::interval(WRITE_STALL_STEP);
-    let (mut written, mut leave_at) = (u64::MAX, None);
+    let (mut behind_at, mut stalled, mut leave_at) = (None, 0, None);
     let taken = loop {
         let spoken = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -86,11 +94,14 @@ pub(super) async fn serve(
             }
             () = until(leave_at), if leave_at.is_some() => return,
             _ = steps.tick() => {
-                if link.is_unflushed() && link.written() == written {
+                // What waited at the last step already and waits still.
+                let now_at = link.is_unflushed().then(|| link.written());
+                stalled = if now_at.is_some() && now_at == behind_at { stalled + 1 } else { 0 };
+                if stalled >= if link.is_told() { TOLD_STALL_STEPS } else { 1 } {
                     debug!(%peer, "an HTTP client takes no byte of its answer");
                     return;
                 }
-                written = link.written();
+                behind_at = now_at;
             }
         }
     };

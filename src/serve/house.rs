@@ -15,6 +15,7 @@ use crate::hub::Hub;
 use crate::shop::Orders;
 use crate::uplink::Outputs;
 
+use super::api::Pages;
 use super::auth::{Door, Tokens};
 use super::flv::Viewing;
 
@@ -46,6 +47,7 @@ pub(super) struct House {
     pub(super) parts: Parts,
     pub(super) door: Door,
     pub(super) viewing: Viewing,
+    pub(super) pages: Pages,
     pub(super) requests: Requests,
     pub(super) seats: Seats,
     http: RwLock<Arc<Http>>,
@@ -59,6 +61,7 @@ impl House {
             order_rate: Mutex::new(Rate::per_second(parts.order_rate)),
             parts,
             viewing: Viewing::new(http),
+            pages: Pages::default(),
             requests: Requests::default(),
             seats: Seats::default(),
             http: RwLock::new(Arc::new(http.clone())),
@@ -97,6 +100,7 @@ impl House {
         let mut page = Exposition::default();
         self.parts.describe.iter().for_each(|describe| describe(&mut page));
         self.viewing.describe_metrics(&self.parts.hub.names(), &mut page);
+        self.pages.describe_metrics(&mut page);
         self.requests.describe_metrics(&mut page);
         self.seats.describe_metrics(&mut page);
         page.render()

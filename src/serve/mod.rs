@@ -18,6 +18,7 @@ pub mod auth;
 mod body;
 mod connection;
 mod flv;
+mod gate;
 mod house;
 mod listener;
 mod pages;
@@ -108,6 +109,7 @@ impl Server {
     /// is closed, or after `deadline`.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.stopping.send_replace(true);
+        self.house.pages.shutdown();
         let closing = async {
             self.house.viewing.shutdown().await;
             // A server that panicked is closed as well.

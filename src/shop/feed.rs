@@ -69,7 +69,7 @@ pub struct Pulse {
     pub public: Bytes,
     /// What who has a token may read: orders whole.
     pub full: Bytes,
-    /// The stock that changed, for everybody; to be sent after either.
+    /// The stock alone, with which both of them end.
     pub stock: Bytes,
 }
 
@@ -295,14 +295,18 @@ impl Gathered {
             write_both(&mut public, &mut full, "skipped", None, &json!({ "orders": self.skipped }));
         }
         let stock = write_stock(self.products.values(), self.seq, self.at_ms);
+        public.push_str(&stock);
+        full.push_str(&stock);
+        let public = Bytes::from(public);
+        let stock = public.slice(public.len() - stock.len()..);
         Pulse {
             number,
             from: self.from,
             seq: self.seq,
             is_reset: self.is_reset,
-            public: public.into(),
+            public,
             full: full.into(),
-            stock: stock.into(),
+            stock,
         }
     }
 }

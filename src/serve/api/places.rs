@@ -18,6 +18,8 @@ pub(super) enum What {
     Reservation,
     Summary,
     Show,
+    Events,
+    Cues,
     Outputs,
     Output,
     /// What an output is told; the verb ends the path.
@@ -77,6 +79,8 @@ pub(super) const PLACES: &[Place] = &[
     shop(What::Reservation, "reservations/{id}", GET_DELETE, &[]),
     house(What::Summary, "summary", GET),
     house(What::Show, "show", POST),
+    shop(What::Events, "events", GET, &["last_event_id"]),
+    house(What::Cues, "cues", POST),
     outputs(What::Outputs, "outputs", GET),
     outputs(What::Output, "outputs/{name}", GET),
     outputs(What::OutputOrder, "outputs/{name}/switch", POST),

@@ -11,12 +11,11 @@
 //! connection's end.
 //!
 //! `policy.rs` decides (pure), `batch.rs` builds what is written (pure), `viewer.rs` and `shard.rs` write,
-//! `gate.rs` counts places. Nothing in here knows what a picture is beyond the hub's tags.
+//! The gate beside this room counts places. Nothing in here knows what a picture is beyond the hub's tags.
 
 mod audience;
 mod batch;
 mod figures;
-mod gate;
 mod policy;
 mod shard;
 mod viewer;
@@ -35,9 +34,9 @@ use crate::hub::{Channel, Start};
 
 use self::audience::Audiences;
 use self::figures::{Figures, Refusal};
-use self::gate::{Full, Gate, Places, Ticket};
 use self::policy::Bounds;
 use self::shard::{Newcomer, Settings};
+use super::gate::{Full, Gate, Places, Ticket};
 use super::house::Seat;
 
 /// How long a viewer waits for a stream to say what it is: a camera takes a second to come up.

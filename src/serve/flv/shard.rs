@@ -22,9 +22,9 @@ use crate::hub::{Channel, Next, Reader, Start, TagKind};
 
 use super::batch::{Batch, Item};
 use super::figures::StreamFigures;
-use super::gate::Ticket;
 use super::policy::{Bounds, Came, Rhythm};
 use super::viewer::{Done, Fate, Viewer};
+use crate::serve::gate::Ticket;
 use crate::serve::house::Seat;
 
 /// How often viewers are looked after that nothing was written to.

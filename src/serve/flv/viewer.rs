@@ -16,8 +16,8 @@ use crate::hub::{Next, Reader, Tag, TagKind};
 use crate::media::flv;
 
 use super::batch::{Batch, Cut, Item};
-use super::gate::Ticket;
 use super::policy::{Bounds, Outcome, Patience, Verdict};
+use crate::serve::gate::Ticket;
 use crate::serve::house::Seat;
 
 /// The most that one viewer is written in its turn, so that a crowd that joins does not hold up the others.

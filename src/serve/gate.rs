@@ -1,4 +1,4 @@
-//! Who may come in: viewers are counted for the box and for each address.
+//! Who may come in: viewers, and pages that follow the events, are counted for the box and for each address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
