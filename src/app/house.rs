@@ -19,6 +19,7 @@ use crate::encode::{Encoder, Encoders};
 use crate::hub::{Channel, Hub, Limits, Publisher};
 use crate::serve::auth::Tokens;
 use crate::serve::{Describe, Parts, ServeError, Server};
+use crate::shop::outbox::Outbox;
 use crate::shop::{Orders, Running};
 use crate::uplink::Outputs;
 
@@ -71,6 +72,8 @@ pub(super) struct House {
     orders: Orders,
     /// What writes them; nothing where they are switched off.
     writing: Option<Running>,
+    /// What sends them to the cloud.
+    outbox: Outbox,
     streams: Streams,
     server: Server,
 }
@@ -87,6 +90,8 @@ impl House {
         let streams = Streams::default();
         let outputs = steering(&streams);
         let (orders, writing) = start_orders(&config)?;
+        let outbox = Outbox::new(orders.clone(), &config.appliance.name, &config.appliance.site);
+        outbox.start(&config.orders);
         // The streams are there before the first request can ask for them.
         for stream in &config.streams {
             lock(&streams).insert(stream.name.clone(), closed_slot(&hub, stream));
@@ -95,13 +100,14 @@ impl House {
         let tokens = Tokens::open(&config.appliance.data_dir);
         let parts = Parts {
             order_rate: config.orders.rate_per_address,
-            ..parts(&hub, &streams, &outputs, &orders, tokens)
+            ..parts(&hub, &streams, &outputs, &orders, &outbox, tokens)
         };
         let server = Server::start(&config.http, parts).map_err(|trouble| cannot_listen(&trouble))?;
         let encoders =
             probing.await.map_err(|cause| Unusable(format!("trying the encoders broke: {cause}")))?;
         let cameras = Cameras::new();
-        let house = House { config, hub, encoders, cameras, outputs, orders, writing, streams, server };
+        let house =
+            House { config, hub, encoders, cameras, outputs, orders, writing, outbox, streams, server };
         house.config.streams.iter().for_each(|stream| house.start_stream(stream));
         house.config.outputs.iter().for_each(|output| house.start_output(output));
         house.tell_addresses();
@@ -123,6 +129,7 @@ impl House {
         new.orders.queue = self.config.orders.queue;
         let mut streams = BTreeSet::new();
         let mut outputs = BTreeSet::new();
+        let mut sending_changed = false;
         for Change { key, effect } in changes {
             match effect {
                 Effect::Live => info!(%key, "changed"),
@@ -134,7 +141,10 @@ impl House {
                     info!(%key, "changed: the output starts again");
                     outputs.insert(name);
                 }
-                Effect::RestartOutbox => info!(%key, "changed: the sending of orders starts again"),
+                Effect::RestartOutbox => {
+                    info!(%key, "changed: the sending of orders starts again");
+                    sending_changed = true;
+                }
                 Effect::RestartProcess => {
                     warn!(%key, "changed, but it takes effect only when footlight is started again");
                 }
@@ -146,6 +156,10 @@ impl House {
         self.config = new;
         self.server.reconfigure(&self.config.http);
         self.orders.reconfigure(&self.config.orders);
+        if sending_changed {
+            self.outbox.stop().await;
+            self.outbox.start(&self.config.orders);
+        }
         self.server.set_order_rate(self.config.orders.rate_per_address);
         self.carry_bitrates();
         // Side by side: each may have a far end to say goodbye to, or a driver that takes its time.
@@ -203,6 +217,7 @@ impl House {
             }
         };
         tokio::join!(farewell, give_back(working, within));
+        self.outbox.stop().await;
         // Last, so that who was let in still hears an answer.
         if let Some(writing) = self.writing {
             writing.stop(STORE_CLOSES_WITHIN).await;
@@ -356,11 +371,19 @@ fn cannot_listen(trouble: &ServeError) -> Unusable {
 }
 
 /// What the server shows of the other rooms.
-fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, orders: &Orders, tokens: Tokens) -> Parts {
+fn parts(
+    hub: &Hub,
+    streams: &Streams,
+    outputs: &Outputs,
+    orders: &Orders,
+    outbox: &Outbox,
+    tokens: Tokens,
+) -> Parts {
     let describe_hub = hub.clone();
     let describe_streams = streams.clone();
     let describe_outputs = outputs.clone();
     let describe_orders = orders.clone();
+    let describe_outbox = outbox.clone();
     let describe: Vec<Describe> = vec![
         Box::new(describe_process),
         Box::new(move |page| describe_hub.describe_metrics(page)),
@@ -372,6 +395,7 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, orders: &Orders, token
         }),
         Box::new(move |page| describe_outputs.describe_metrics(page)),
         Box::new(move |page| describe_orders.describe_metrics(page)),
+        Box::new(move |page| describe_outbox.describe_metrics(page)),
     ];
     let (ready_hub, ready_streams, ready_orders) = (hub.clone(), streams.clone(), orders.clone());
     Parts {
@@ -379,6 +403,7 @@ fn parts(hub: &Hub, streams: &Streams, outputs: &Outputs, orders: &Orders, token
         outputs: outputs.clone(),
         tokens,
         orders: orders.clone(),
+        outbox: outbox.clone(),
         order_rate: 0,
         describe,
         ready: Box::new(move || ready(&ready_hub, &ready_streams, &ready_orders)),

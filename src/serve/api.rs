@@ -3,7 +3,7 @@
 //! ```text
 //!   request ──places (pure): which place, which methods──> asked: head, query, bounded body, who asks
 //!                                                            ├──> products, images, orders, reservations, sale, events, cues
-//!                                                            └──> outputs
+//!                                                            └──> outbox, outputs
 //!   what a room says no with ──problems──> application/problem+json
 //! ```
 //! Each part of the house has a file of its own. What is not for everybody begins with [`Asked::allow`]. Pages of
@@ -15,6 +15,7 @@ mod cues;
 mod events;
 mod images;
 mod orders;
+mod outbox;
 mod outputs;
 mod places;
 mod problems;
@@ -91,6 +92,9 @@ async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
         What::Show => sale::begin_show(asked).await,
         What::Events => events::follow(asked).await,
         What::Cues => cues::cue(asked).await,
+        What::Outbox => outbox::show(asked).await,
+        What::OutboxOrder => outbox::order(asked, place.verb()).await,
+        What::OutboxNews => outbox::hear(asked).await,
         What::Outputs => Ok(outputs::all(asked.house)),
         What::Output => Ok(outputs::one(asked.house, asked.name)),
         What::OutputOrder => outputs::order(asked, place.verb()).await,

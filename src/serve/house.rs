@@ -13,6 +13,7 @@ use crate::base::rate::Rate;
 use crate::config::schema::Http;
 use crate::hub::Hub;
 use crate::shop::Orders;
+use crate::shop::outbox::Outbox;
 use crate::uplink::Outputs;
 
 use super::api::Pages;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub outputs: Outputs,
     /// The order cache.
     pub orders: Orders,
+    /// What sends its orders to the cloud.
+    pub outbox: Outbox,
     /// New orders a second from one address; 0: no bound.
     pub order_rate: u32,
     /// Who may tell them something.

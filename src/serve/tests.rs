@@ -18,6 +18,7 @@ use crate::hub::{Hub, Limits, Publisher};
 use crate::media::flv::{self, Item, TagType, VideoBody};
 use crate::media::packet::{AudioConfig, Layout, Media, Packet, Track, VideoCodec, VideoConfig};
 use crate::shop::Orders;
+use crate::shop::outbox::Outbox;
 use crate::uplink::Outputs;
 
 /// Nothing here takes this long.
@@ -65,6 +66,7 @@ impl Stage {
             hub: hub.clone(),
             outputs: Outputs::new(),
             orders: Orders::off(),
+            outbox: Outbox::new(Orders::off(), "box", "site"),
             order_rate: 0,
             tokens: no_tokens(),
             describe,

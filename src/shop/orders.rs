@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::base::metrics::Exposition;
@@ -385,6 +386,11 @@ impl Orders {
     /// Products of the catalogue with SKUs after `after`, by SKU, at most `limit`.
     pub fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
         self.0.as_ref().map(|room| room.shared.products_after(after, limit)).unwrap_or_default()
+    }
+
+    /// Tells whenever something was committed, with the log's newest entry.
+    pub(in crate::shop) fn log_end(&self) -> Result<watch::Receiver<i64>, OrderError> {
+        Ok(self.room()?.shared.log_end())
     }
 
     /// A page that hears all news from where it begins.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::base::metrics::Exposition;
 
 use super::counters::Counters;
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     /// Why the store cannot be used; none: it can.
     trouble: RwLock<Option<Trouble>>,
     pub(super) feed: Feed,
+    /// Where the log ends; 0 until the store is open.
+    log_end: watch::Sender<i64>,
     waiting: AtomicUsize,
     stopping: AtomicBool,
     /// Counts up whenever the file may be another one.
@@ -57,6 +61,7 @@ impl Shared {
             counters: Mutex::new(Counters::new(0)),
             trouble: RwLock::new(Some(trouble)),
             feed,
+            log_end: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -116,9 +121,15 @@ impl Shared {
                 counters.note(sale);
             }
         }
-        if !events.is_empty() {
+        if let Some(last) = events.last() {
+            self.log_end.send_replace(last.seq);
             self.feed.publish(Commit { events, products, orders, at_ms });
         }
+    }
+
+    /// Tells whenever something was committed, with the log's newest entry.
+    pub(super) fn log_end(&self) -> watch::Receiver<i64> {
+        self.log_end.subscribe()
     }
 
     /// One commit of so many intents took so long.

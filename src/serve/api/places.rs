@@ -20,6 +20,11 @@ pub(super) enum What {
     Show,
     Events,
     Cues,
+    Outbox,
+    /// What the outbox is told; the verb ends the path.
+    OutboxOrder,
+    /// What the cloud says by itself.
+    OutboxNews,
     Outputs,
     Output,
     /// What an output is told; the verb ends the path.
@@ -81,6 +86,11 @@ pub(super) const PLACES: &[Place] = &[
     house(What::Show, "show", POST),
     shop(What::Events, "events", GET, &["last_event_id"]),
     house(What::Cues, "cues", POST),
+    house(What::Outbox, "outbox", GET),
+    house(What::OutboxOrder, "outbox/pause", POST),
+    house(What::OutboxOrder, "outbox/resume", POST),
+    house(What::OutboxOrder, "outbox/retry", POST),
+    house(What::OutboxNews, "outbox/news", POST),
     outputs(What::Outputs, "outputs", GET),
     outputs(What::Output, "outputs/{name}", GET),
     outputs(What::OutputOrder, "outputs/{name}/switch", POST),

@@ -51,14 +51,20 @@ const STUCK_EVERY: Duration = Duration::from_secs(3_600);
 /// set aside, and all wait.
 pub const ASIDE_MAX: usize = 2_000;
 
+/// Answers in a row that are broken before a batch is doubted: from then on a question for news is asked between. If that
+/// is answered well and the batch still is not, one of its orders breaks the cloud, and is looked for by halving.
+const DOUBTED_AFTER: u32 = 4;
+
 /// Bytes of items in one request; most servers and the proxies before them take 1 MiB.
 const BATCH_BYTES_MAX: usize = 512 << 10;
 
 /// Good batches before a larger one is tried, after one was too large.
 const GROW_AFTER_TOO_LARGE: u32 = 32;
 
-/// How long is waited after the store could not be read or written.
+/// How long is waited after the store could not be read, and first and at most after it could not be written: the cloud
+/// is asked again then, and has done nothing wrong.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+const STORE_MAX: Duration = Duration::from_secs(60);
 
 /// The most one event can ask for: keep an answer, read on, send.
 pub type Actions = heapless::Vec<Action, 3>;
@@ -153,7 +159,9 @@ pub enum Outcome {
     NotLetIn,
     /// 429 or 503, with what `Retry-After` says.
     Busy(Option<Duration>),
-    /// No answer, or one that makes no sense.
+    /// 5xx, or an answer that makes no sense: the cloud's own trouble, or what one order does to it.
+    Broken,
+    /// No answer.
     Failed,
 }
 
@@ -233,6 +241,9 @@ pub struct Core {
     /// Of which nobody knows whether the cloud has it: it goes again as it was, under its own name, so that the cloud
     /// can tell.
     repeat: Vec<i64>,
+    /// Broken answers in a row to batches, and whether the cloud answered a question well since the last.
+    broken: u32,
+    cloud_is_well: bool,
     /// Nothing is sent before.
     hold_until: Option<Instant>,
     /// No item that was refused is tried before.
@@ -245,6 +256,7 @@ pub struct Core {
     slow: Backoff,
     split: Backoff,
     spread: Backoff,
+    store: Backoff,
     /// When the cloud last answered well.
     exchanged: Option<Instant>,
     open: bool,
@@ -266,6 +278,8 @@ impl Core {
             gather_until: (restored.newest > restored.cursor).then_some(now),
             step: Step::Idle,
             repeat: Vec::new(),
+            broken: 0,
+            cloud_is_well: false,
             hold_until: None,
             alone_from: None,
             last_was_alone: false,
@@ -274,6 +288,7 @@ impl Core {
             retry: Backoff::new(RETRY_FIRST, RETRY_MAX, seed),
             slow: Backoff::new(SLOW_FIRST, RETRY_MAX, seed ^ 0x5f5f),
             split: Backoff::new(SPLIT_FIRST, SPLIT_MAX, seed ^ 0x3c3c),
+            store: Backoff::new(STORE_PATIENCE, STORE_MAX, seed ^ 0x7878),
             spread: Backoff::new(STUCK_EVERY, STUCK_EVERY, seed ^ 0x6969),
             exchanged: None,
             open: restored.open,
@@ -306,10 +321,12 @@ impl Core {
             }
             Event::Kept => self.kept(),
             Event::KeepFailed => {
-                if let Step::Keeping(keep) = std::mem::replace(&mut self.step, Step::Idle) {
+                if let Step::Keeping(keep) = std::mem::replace(&mut self.step, Step::Idle)
+                    && !keep.settled.is_empty()
+                {
                     self.repeat = keep.settled;
                 }
-                self.hold_until = Some(now + STORE_PATIENCE);
+                self.hold_until = Some(now + self.store.next_wait());
             }
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
@@ -349,9 +366,19 @@ impl Core {
         self.slots.len()
     }
 
+    /// What is set aside, in the log's order.
+    pub fn set_aside(&self) -> Vec<Aside> {
+        self.slots.keys().filter_map(|seq| self.aside(*seq)).collect()
+    }
+
     /// The log was read up to here: what comes later waits, too.
     pub fn read_to(&self) -> i64 {
         self.read_to
+    }
+
+    /// Whether all of the log was read.
+    pub fn has_read_all(&self) -> bool {
+        self.read_to >= self.newest
     }
 
     /// When something is sent next, if nothing happens before; `None` while a request is under way or all is paused.
@@ -391,6 +418,7 @@ impl Core {
     fn answered(&mut self, now: Instant, outcome: Outcome) -> Option<Keep> {
         let Step::Sent(sent) = std::mem::replace(&mut self.step, Step::Idle) else { return None };
         self.last_was_alone = self.is_alone(&sent);
+        let outcome = self.doubt(&sent, outcome);
         let is_answer = matches!(outcome, Outcome::Taken { .. });
         let mut keep = Keep::default();
         match outcome {
@@ -417,9 +445,11 @@ impl Core {
             }
             Outcome::NotLetIn => self.hold_until = Some(now + self.slow.next_wait()),
             Outcome::Busy(Some(wait)) => self.hold_until = Some(now + wait.clamp(ASKED_MIN, ASKED_MAX)),
-            Outcome::Busy(None) | Outcome::Failed => {
+            Outcome::Busy(None) | Outcome::Broken | Outcome::Failed => {
                 self.hold_until = Some(now + self.retry.next_wait());
-                self.repeat = sent;
+                if !sent.is_empty() {
+                    self.repeat = sent;
+                }
             }
         }
         // An answer to a poll brings news, too.
@@ -428,6 +458,28 @@ impl Core {
         }
         keep.cursor = self.cursor_without(&keep.settled);
         Some(keep)
+    }
+
+    /// What an outcome is taken for, after what came before: a batch that breaks a cloud which is well is refused.
+    fn doubt(&mut self, sent: &[i64], outcome: Outcome) -> Outcome {
+        match (&outcome, sent.is_empty()) {
+            (Outcome::Taken { .. }, true) => self.cloud_is_well = true,
+            (Outcome::Broken, false) => {
+                self.broken = self.broken.saturating_add(1);
+                let well = std::mem::take(&mut self.cloud_is_well);
+                if well && self.broken > DOUBTED_AFTER {
+                    return Outcome::Refused;
+                }
+            }
+            (Outcome::Taken { .. }, false) => (self.broken, self.cloud_is_well) = (0, false),
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Whether the cloud is to be asked for news before it gets this batch again.
+    fn is_doubted(&self) -> bool {
+        self.broken >= DOUBTED_AFTER && !self.cloud_is_well
     }
 
     /// The cloud answered as it should.
@@ -479,6 +531,7 @@ impl Core {
 
     fn kept(&mut self) {
         if let Step::Keeping(keep) = std::mem::replace(&mut self.step, Step::Idle) {
+            self.store.reset();
             for seq in keep.settled {
                 self.slots.remove(&seq);
             }
@@ -495,6 +548,11 @@ impl Core {
     fn send_next(&mut self, now: Instant, actions: &mut Actions) {
         if self.paused || self.step != Step::Idle || self.hold_until.is_some_and(|until| until > now) {
             return;
+        }
+        if self.is_doubted() {
+            self.hold_until = None;
+            self.step = Step::Sent(Vec::new());
+            return push(actions, Action::Send { items: Vec::new() });
         }
         let repeat = std::mem::take(&mut self.repeat);
         let items = if repeat.is_empty() { self.pick(now) } else { repeat };
@@ -520,7 +578,7 @@ impl Core {
             let alone = if slot.tries > 0 { self.alone_from } else { None };
             slot.due.into_iter().chain(alone).max().unwrap_or(self.born)
         });
-        if !self.repeat.is_empty() {
+        if !self.repeat.is_empty() || self.is_doubted() {
             return Some(self.hold_until.unwrap_or(self.born));
         }
         let poll = if self.reading { None } else { Some(self.poll_at().unwrap_or(self.born)) };

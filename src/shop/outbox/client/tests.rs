@@ -5,13 +5,9 @@ use std::path::Path;
 
 use crate::base::secret::Secret;
 
+use super::super::shop_cloud::{Fault, ShopCloud as Cloud};
 use super::super::wire::{Answer, Item, Sender, What};
 use super::*;
-
-#[path = "../../../../tests/support/shop_cloud.rs"]
-mod shop_cloud;
-
-use shop_cloud::{Fault, ShopCloud as Cloud};
 
 fn url(cloud: &Cloud, tls: bool) -> HttpsUrl {
     let target = Secret::new("/hooks/path-secret?shop=7");

@@ -60,8 +60,9 @@ struct Sim {
     /// When it was asked, and for what.
     requests: Vec<(Instant, Vec<i64>)>,
     too_large_from: usize,
-    /// Items that it refuses.
+    /// Items that it refuses, and whether it does so by breaking.
     bad: BTreeSet<i64>,
+    breaks: bool,
 }
 
 impl Sim {
@@ -83,6 +84,7 @@ impl Sim {
             requests: Vec::new(),
             too_large_from: usize::MAX,
             bad: BTreeSet::new(),
+            breaks: false,
         };
         sim.later(Duration::ZERO, Event::Tick);
         sim
@@ -138,13 +140,14 @@ impl Sim {
             return self.later(10 * MS, Event::Answered(Outcome::TooLarge));
         }
         if items.iter().any(|seq| self.bad.contains(seq)) && fate == Fate::Good {
-            return self.later(10 * MS, Event::Answered(Outcome::Refused));
+            let outcome = if self.breaks { Outcome::Broken } else { Outcome::Refused };
+            return self.later(10 * MS, Event::Answered(outcome));
         }
         let all = Outcome::Taken { again: Vec::new() };
         let (wait, outcome) = match fate {
             Fate::Good | Fate::DiskFull => (10 * MS, all),
             Fate::Lost | Fate::Hangs => (PATIENCE, Outcome::Failed),
-            Fate::TakenThen500 | Fate::Only500 | Fate::PowerCut => (10 * MS, Outcome::Failed),
+            Fate::TakenThen500 | Fate::Only500 | Fate::PowerCut => (10 * MS, Outcome::Broken),
             Fate::Busy(seconds) => (10 * MS, Outcome::Busy(Some(Duration::from_secs(seconds)))),
             Fate::NotLetIn => (10 * MS, Outcome::NotLetIn),
             Fate::Again => {
@@ -291,6 +294,20 @@ fn one_bad_order_is_found_set_aside_and_tried_hourly_while_all_others_go_on() {
 }
 
 #[test]
+fn one_order_that_breaks_the_cloud_is_found_while_the_cloud_answers_anything_else() {
+    let mut sim = Sim::new(100);
+    (sim.breaks, sim.bad) = (true, BTreeSet::from([37, 38]));
+    sim.write_orders(1_000);
+    sim.run(600 * SECOND, good);
+    assert_eq!(sim.books.len(), 998, "{:?}", sim.core);
+    sim.run(24 * HOUR, good);
+    assert_eq!((sim.core.stuck(), sim.cursor), (2, 1_000));
+    sim.bad.clear();
+    sim.run(2 * HOUR, good);
+    assert!(sim.all_settled());
+}
+
+#[test]
 fn a_cloud_that_refuses_everything_is_not_flooded_and_nothing_is_dropped() {
     let mut sim = Sim::new(100);
     sim.bad.extend(1..=500);
@@ -402,11 +419,12 @@ proptest! {
         fates in prop::collection::vec(any_fate(), 0..60),
         orders in prop::collection::vec((any::<bool>(), 0u64..3_000), 1..60),
         bad in prop::collection::btree_set(1i64..80, 0..5),
+        breaks in any::<bool>(),
         too_large_from in 2usize..30,
         batch in 1usize..20,
     ) {
         let mut sim = Sim::new(batch);
-        sim.bad = bad;
+        (sim.bad, sim.breaks) = (bad, breaks);
         sim.too_large_from = too_large_from;
         let mut fates = fates.into_iter();
         let mut fate = |_: &[i64]| fates.next().unwrap_or(Fate::Good);
