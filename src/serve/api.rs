@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   request ──places (pure): which place, which methods──> asked: head, query, bounded body, who asks
-//!                                                            ├──> products, images, orders, reservations, sale, events, cues
+//!                                                            ├──> products, images, catalogue, orders, reservations
+//!                                                            ├──> sale, events, cues
 //!                                                            └──> outbox, outputs
 //!   what a room says no with ──problems──> application/problem+json
 //! ```
@@ -11,6 +12,7 @@
 //! those come by a token that the page must have, and the door takes no page of another site for the box itself.
 
 mod asked;
+mod catalogue;
 mod cues;
 mod events;
 mod images;
@@ -29,13 +31,16 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::answers::{Answer, empty, problem, with};
+use super::answers::{Answer, content, empty, problem, with};
 use super::house::House;
 
 use asked::Asked;
 use places::{Place, What};
 
 pub(super) use events::Pages;
+
+/// The API as OpenAPI 3.1 describes it.
+const DESCRIPTION: &str = include_str!("api/openapi.json");
 
 /// Headers that a page of another site may send,
 const HEADERS_IN: &str = "Content-Type, Idempotency-Key, Authorization, If-Match, Last-Event-ID";
@@ -76,6 +81,8 @@ async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
         What::Cancel => orders::cancel(asked).await,
         What::State => orders::set_state(asked).await,
         What::Products => products::list(asked),
+        What::Import => catalogue::import(asked).await,
+        What::Export => catalogue::export(asked).await,
         What::Product if reads => products::one(asked),
         What::Product if method == Method::PUT => products::put(asked).await,
         What::Product => products::remove(asked).await,
@@ -95,10 +102,17 @@ async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
         What::Outbox => outbox::show(asked).await,
         What::OutboxOrder => outbox::order(asked, place.verb()).await,
         What::OutboxNews => outbox::hear(asked).await,
+        What::Description => Ok(description()),
         What::Outputs => Ok(outputs::all(asked.house)),
         What::Output => Ok(outputs::one(asked.house, asked.name)),
         What::OutputOrder => outputs::order(asked, place.verb()).await,
     }
+}
+
+/// `GET /openapi.json`: this API as programs read it.
+fn description() -> Answer {
+    let answer = content(StatusCode::OK, "application/json", DESCRIPTION);
+    with(answer, header::CACHE_CONTROL, "no-cache")
 }
 
 /// What can be done at a place; to a browser also what pages of other sites may do there.
@@ -127,4 +141,31 @@ fn nothing_here() -> Answer {
 fn wrong_method(allowed: &'static str) -> Answer {
     let words = format!("Only {allowed} can be done here.");
     with(problem(StatusCode::METHOD_NOT_ALLOWED, &words), header::ALLOW, allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_place_is_described_and_nothing_else_is() {
+        let described: Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let described: BTreeSet<(String, String)> = (described["paths"].as_object().unwrap().iter())
+            .flat_map(|(path, all)| {
+                let methods = all.as_object().unwrap().keys().filter(|name| *name != "parameters");
+                methods.map(|method| (path[1..].to_owned(), method.to_uppercase()))
+            })
+            .collect();
+        let served: BTreeSet<(String, String)> = (places::PLACES.iter())
+            .flat_map(|place| {
+                place.methods.split(", ").map(|method| (place.path.to_owned(), method.to_owned()))
+            })
+            .filter(|(_, method)| method != "HEAD" && method != "OPTIONS")
+            .collect();
+        assert_eq!(served, described);
+    }
 }

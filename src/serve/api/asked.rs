@@ -158,6 +158,11 @@ impl<'a> Asked<'a> {
 
     /// The body, of so many bytes at most.
     pub(super) async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Answer> {
+        self.body_within(bytes_max, BODY_WITHIN).await
+    }
+
+    /// The same for what may take its time.
+    pub(super) async fn body_within(&mut self, bytes_max: usize, within: Duration) -> Result<Bytes, Answer> {
         let too_long = || {
             let words = format!("The body is longer than {bytes_max} bytes.");
             problem(StatusCode::PAYLOAD_TOO_LARGE, &words)
@@ -166,7 +171,7 @@ impl<'a> Asked<'a> {
             return Err(too_long());
         }
         let reading = Limited::new(&mut self.body, bytes_max).collect();
-        match tokio::time::timeout(BODY_WITHIN, reading).await {
+        match tokio::time::timeout(within, reading).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
             Ok(Err(_)) => {
@@ -175,7 +180,7 @@ impl<'a> Asked<'a> {
             }
             Err(_) => {
                 self.body_is_lost = true;
-                let words = format!("The body was not whole within {} s.", BODY_WITHIN.as_secs());
+                let words = format!("The body was not whole within {} s.", within.as_secs());
                 Err(problem(StatusCode::REQUEST_TIMEOUT, &words))
             }
         }

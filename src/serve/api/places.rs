@@ -5,6 +5,9 @@
 /// What stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
+    Description,
+    Import,
+    Export,
     Products,
     Product,
     Stock,
@@ -76,6 +79,8 @@ pub(super) const PLACES: &[Place] = &[
     shop(What::Cancel, "orders/{id}/cancel", POST, &[]),
     shop(What::State, "orders/{id}/state", POST, &[]),
     shop(What::Products, "products", GET, &["product"]),
+    shop(What::Import, "products/import", POST, &[]),
+    shop(What::Export, "products/export", GET, &["format"]),
     shop(What::Product, "products/{sku}", GET_PUT_DELETE, &[]),
     shop(What::Stock, "products/{sku}/stock", POST, &[]),
     shop(What::Image, "products/{sku}/image", GET_PUT_DELETE, &["v"]),
@@ -91,6 +96,7 @@ pub(super) const PLACES: &[Place] = &[
     house(What::OutboxOrder, "outbox/resume", POST),
     house(What::OutboxOrder, "outbox/retry", POST),
     house(What::OutboxNews, "outbox/news", POST),
+    shop(What::Description, "openapi.json", GET, &[]),
     outputs(What::Outputs, "outputs", GET),
     outputs(What::Output, "outputs/{name}", GET),
     outputs(What::OutputOrder, "outputs/{name}/switch", POST),
@@ -126,7 +132,7 @@ impl Place {
 
     /// Whether it is there without the order cache.
     pub(super) fn needs_orders(&self) -> bool {
-        !matches!(self.what, What::Outputs | What::Output | What::OutputOrder)
+        !matches!(self.what, What::Description | What::Outputs | What::Output | What::OutputOrder)
     }
 }
 

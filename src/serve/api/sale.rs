@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tracing::info;
 
+use crate::base::clock;
 use crate::serve::answers::{Answer, json as json_answer};
 use crate::serve::auth::Role;
 use crate::serve::house::House;
@@ -21,6 +22,8 @@ pub(super) async fn summary(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
 fn told(house: &House) -> Value {
     let orders = &house.parts.orders;
     let mut told = orders.counters().unwrap_or_else(|| json!({}));
+    let outbox = house.parts.outbox.status();
+    told["outbox"] = outbox.to_json(clock::now(), clock::unix_millis() as i64);
     told["waiting"] = orders.waiting().into();
     told["store"] = match orders.trouble() {
         None => json!({ "up": true, "trouble": null, "words": null }),
