@@ -19,7 +19,7 @@ pub struct Request {
     method: String,
     path: String,
     headers: String,
-    body: String,
+    body: Vec<u8>,
     patience: Duration,
 }
 
@@ -60,9 +60,17 @@ impl Request {
             method: method.into(),
             path: path.into(),
             headers: String::new(),
-            body: String::new(),
+            body: Vec::new(),
             patience: PATIENCE,
         }
+    }
+
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Request {
@@ -71,10 +79,15 @@ impl Request {
     }
 
     /// With this JSON as its body.
-    pub fn json(mut self, body: &str) -> Request {
+    pub fn json(self, body: &str) -> Request {
+        self.body("application/json", body.as_bytes())
+    }
+
+    /// With a body of any type.
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Request {
         body.clone_into(&mut self.body);
         let length = body.len().to_string();
-        self.header("Content-Type", "application/json").header("Content-Length", &length)
+        self.header("Content-Type", content_type).header("Content-Length", &length)
     }
 
     /// The longest that one read may take.
@@ -92,8 +105,10 @@ impl Request {
         socket.set_read_timeout(Some(self.patience))?;
         socket.set_nodelay(true)?;
         let Request { method, path, headers, body, .. } = self;
-        write!(socket, "{method} {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n{body}")?;
-        Response::read(socket, method == "HEAD")
+        write!(socket, "{method} {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n")?;
+        // A server that has heard enough may answer and close before it has all.
+        let sent = socket.write_all(body);
+        Response::read(socket, method == "HEAD").or_else(|error| sent.and(Err(error)))
     }
 }
 

@@ -4,6 +4,7 @@
 //!   test ──starts──> process::Footlight ──logs, signals, /proc
 //!     ├──asks──────> http::get / http::Request   (raw TCP: also for requests that no client would send)
 //!     ├──watches───> flv::Viewer                 (reads tags by the specification, knows nothing of our writer)
+//!     ├──crowds────> crowd: thousands of buyers over keep-alive connections
 //!     ├──peers─────> probe::ffprobe, probe::decode, tool::require, nginx_rtmp
 //!     ├──breaks────> net: lines to clouds in namespaces of their own, which can be narrow, long, lossy, silent
 //!     └──holds─────> judge: what the clouds recorded against what the box made
@@ -15,6 +16,7 @@
 #![allow(unused_imports, reason = "each test file uses its own part of this module")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is test code, outside #[test] functions")]
 
+pub mod crowd;
 pub mod films;
 pub mod flv;
 pub mod http;
