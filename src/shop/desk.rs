@@ -4,7 +4,6 @@
 //! disk. Units of a SKU are written once for the whole group, however many orders moved them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -198,23 +197,13 @@ impl<'d, 's> Desk<'d, 's> {
     }
 
     fn order(&mut self, wish: &Wish, key: &Key, id: &str) -> Answer<Placed<Order>> {
-        if let Some(before) = rows::answer_of(self.writing, &key.text)? {
-            if before.fingerprint != key.fingerprint {
-                return Ok(Err(No::KeyReused));
-            }
-            return match before.reply {
-                Reply::Order(id) => Ok(again(rows::order_by_id(self.writing, &id)?)),
-                Reply::Reservation(_) => Ok(Err(No::KeyReused)),
-                Reply::Refusal { name, detail } => Ok(Err(No::Refused { name, detail })),
-            };
-        }
         let held = match &wish.reservation {
             Some(reservation) => rows::reservation_by_id(self.writing, reservation)?,
             None => None,
         };
         let Some(product) = self.product(&wish.sku).filter(|product| held.is_some() || !product.removed)
         else {
-            return Ok(Err(No::Unknown));
+            return self.repeat_order(key);
         };
         let limits = self.settings.limits;
         let granted = if wish.reservation.is_some() {
@@ -230,8 +219,14 @@ impl<'d, 's> Desk<'d, 's> {
         let total = unit_price.times(wish.quantity).ok_or(rules::Refusal::TooMuch);
         let (by, total) = match granted.and_then(|by| Ok((by, total?))) {
             Ok(granted) => granted,
-            Err(refusal) => return self.refuse(key, refusal.into()),
+            Err(refusal) => {
+                let refused = self.refuse(key, refusal)?;
+                return refused.map_or_else(|| self.repeat_order(key), |no| Ok(Err(no)));
+            }
         };
+        if !self.writing.remember(key, &Reply::Order(id.to_owned()), self.now_ms)? {
+            return self.repeat_order(key);
+        }
         self.outcome.number += 1;
         let order = Order {
             number: self.outcome.number,
@@ -249,7 +244,6 @@ impl<'d, 's> Desk<'d, 's> {
             lease,
         };
         self.writing.add_order(&order, wish.reservation.as_deref())?;
-        self.writing.remember(key, &Reply::Order(order.id.clone()), self.now_ms)?;
         if let Some(held) = &held {
             self.writing.set_reservation(&held.id, HoldState::Ordered)?;
             self.holds_changed = true;
@@ -261,24 +255,26 @@ impl<'d, 's> Desk<'d, 's> {
         Ok(Ok(Placed { it: order, again: false }))
     }
 
-    fn reserve(&mut self, wish: &Wish, key: &Key, id: &str) -> Answer<Placed<Reservation>> {
-        if let Some(before) = rows::answer_of(self.writing, &key.text)? {
-            if before.fingerprint != key.fingerprint {
-                return Ok(Err(No::KeyReused));
-            }
-            return match before.reply {
-                Reply::Reservation(id) => Ok(again(rows::reservation_by_id(self.writing, &id)?)),
-                Reply::Order(_) => Ok(Err(No::KeyReused)),
-                Reply::Refusal { name, detail } => Ok(Err(No::Refused { name, detail })),
-            };
+    /// What an order under this key was answered with, if one was.
+    fn repeat_order(&self, key: &Key) -> Answer<Placed<Order>> {
+        match self.answered(key)? {
+            Ok(Reply::Order(id)) => Ok(again(rows::order_by_id(self.writing, &id)?)),
+            Ok(_) => Ok(Err(No::KeyReused)),
+            Err(no) => Ok(Err(no)),
         }
+    }
+
+    fn reserve(&mut self, wish: &Wish, key: &Key, id: &str) -> Answer<Placed<Reservation>> {
         let Some(product) = self.product(&wish.sku).filter(|product| !product.removed) else {
-            return Ok(Err(No::Unknown));
+            return self.repeat_reservation(key);
         };
         let has = self.units_of(product, wish)?;
         let by = match rules::hold(product, wish, has, self.settings.limits, self.now_ms) {
             Ok(by) => by,
-            Err(refusal) => return self.refuse(key, refusal.into()),
+            Err(refusal) => {
+                let refused = self.refuse(key, refusal)?;
+                return refused.map_or_else(|| self.repeat_reservation(key), |no| Ok(Err(no)));
+            }
         };
         let held = Reservation {
             id: id.to_owned(),
@@ -291,11 +287,35 @@ impl<'d, 's> Desk<'d, 's> {
             expires_ms: self.now_ms.saturating_add(self.settings.hold.as_millis() as i64),
             lease: product.lease.as_ref().map(|lease| lease.id.clone()),
         };
+        if !self.writing.remember(key, &Reply::Reservation(held.id.clone()), self.now_ms)? {
+            return self.repeat_reservation(key);
+        }
         self.writing.add_reservation(&held)?;
-        self.writing.remember(key, &Reply::Reservation(held.id.clone()), self.now_ms)?;
         self.holds_changed = true;
         self.moved(&wish.sku, by, Kind::Hold, &held.id, None)?;
         Ok(Ok(Placed { it: Arc::new(held), again: false }))
+    }
+
+    /// What a reservation under this key was answered with, if one was.
+    fn repeat_reservation(&self, key: &Key) -> Answer<Placed<Reservation>> {
+        match self.answered(key)? {
+            Ok(Reply::Reservation(id)) => Ok(again(rows::reservation_by_id(self.writing, &id)?)),
+            Ok(_) => Ok(Err(No::KeyReused)),
+            Err(no) => Ok(Err(no)),
+        }
+    }
+
+    /// What stands under this key; [`No::Unknown`] where nothing does, which is what is asked when there is no such
+    /// product. (A key is looked up only where it cannot be new: new ones are known by being written.)
+    fn answered(&self, key: &Key) -> Answer<Reply> {
+        Ok(match rows::answer_of(self.writing, &key.text)? {
+            None => Err(No::Unknown),
+            Some(before) if before.fingerprint != key.fingerprint => Err(No::KeyReused),
+            Some(before) => match before.reply {
+                Reply::Refusal { name, detail } => Err(No::Refused { name, detail }),
+                reply => Ok(reply),
+            },
+        })
     }
 
     /// What the buyer has of it, where that matters.
@@ -306,15 +326,18 @@ impl<'d, 's> Desk<'d, 's> {
         }
     }
 
-    /// Says no, and remembers it.
-    fn refuse<T>(&mut self, key: &Key, no: No) -> Answer<T> {
+    /// Says no, and remembers it; nothing where something stands under the key already.
+    fn refuse(&mut self, key: &Key, refusal: rules::Refusal) -> rusqlite::Result<Option<No>> {
+        let no = No::from(refusal);
         if let No::Refused { name, detail } = &no {
             let reply = Reply::Refusal { name: name.clone(), detail: detail.clone() };
-            self.writing.remember(key, &reply, self.now_ms)?;
+            if !self.writing.remember(key, &reply, self.now_ms)? {
+                return Ok(None);
+            }
             self.outcome.wrote = true;
             self.outcome.refused += 1;
         }
-        Ok(Err(no))
+        Ok(Some(no))
     }
 
     fn release(&mut self, id: &str) -> Answer<Placed<Reservation>> {
@@ -543,15 +566,13 @@ impl<'d, 's> Desk<'d, 's> {
         of: &str,
         data: Option<String>,
     ) -> rusqlite::Result<()> {
-        let changed = match self.changed.entry(sku.clone()) {
-            Entry::Occupied(changed) => changed.into_mut(),
-            Entry::Vacant(place) => {
-                let product =
-                    self.board.products.get(sku).ok_or_else(|| bug("units of a product that is none"))?;
-                let product = Product::clone(product);
-                place.insert(Changed { written: product.clone(), now: product })
-            }
-        };
+        if !self.changed.contains_key(sku) {
+            let product =
+                self.board.products.get(sku).ok_or_else(|| bug("units of a product that is none"))?;
+            let (written, now) = (Product::clone(product), Product::clone(product));
+            self.changed.insert(sku.clone(), Changed { written, now });
+        }
+        let changed = self.changed.get_mut(sku).ok_or_else(|| bug("a product that was just there"))?;
         if !changed.now.carry_out(by) {
             return Err(bug("a move of units that are not there"));
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, APPLICATION_ID, VERSION};
 use super::trouble::{Trouble, TroubleKind};
@@ -103,8 +103,7 @@ impl Store {
 
     /// Begins a change; what is not committed is as if it had never been.
     pub(in crate::shop) fn begin(&mut self) -> rusqlite::Result<Writing<'_>> {
-        let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Writing::new(change))
+        Writing::begin(&self.connection)
     }
 
     /// Looks at it outside of any change.

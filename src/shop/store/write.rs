@@ -1,8 +1,9 @@
 //! One change of the database in the making.
 
+use std::cell::RefCell;
 use std::ops::Deref;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{CachedStatement, Connection, Params, Transaction, TransactionBehavior, params};
 
 use crate::shop::event::Event;
 use crate::shop::order::{HoldState, Key, Order, OrderState, Reservation};
@@ -13,6 +14,23 @@ use super::rows::Reply;
 /// A change: its statements see what the ones before did. Undone if it is dropped before [`Writing::commit`] succeeds.
 pub(in crate::shop) struct Writing<'s> {
     change: Transaction<'s>,
+    connection: &'s Connection,
+    adding_order: Ready<'s>,
+    remembering: Ready<'s>,
+    appending: Ready<'s>,
+}
+
+/// A statement that each order of a group needs: looked up once for all of them.
+struct Ready<'s>(RefCell<Option<CachedStatement<'s>>>);
+
+impl<'s> Ready<'s> {
+    fn execute(&self, on: &'s Connection, words: &str, params: impl Params) -> rusqlite::Result<usize> {
+        let mut ready = self.0.borrow_mut();
+        match &mut *ready {
+            Some(statement) => statement.execute(params),
+            none => none.insert(on.prepare_cached(words)?).execute(params),
+        }
+    }
 }
 
 impl Deref for Writing<'_> {
@@ -24,8 +42,11 @@ impl Deref for Writing<'_> {
 }
 
 impl<'s> Writing<'s> {
-    pub(super) fn new(change: Transaction<'s>) -> Writing<'s> {
-        Writing { change }
+    /// Begins. Who has the connection may have no other change open on it: the store sees to that.
+    pub(super) fn begin(connection: &'s Connection) -> rusqlite::Result<Writing<'s>> {
+        let change = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        let [adding_order, remembering, appending] = [const { Ready(RefCell::new(None)) }; 3];
+        Ok(Writing { change, connection, adding_order, remembering, appending })
     }
 
     /// Returns once all of it is on the disk.
@@ -45,7 +66,7 @@ impl<'s> Writing<'s> {
         let words = "INSERT INTO orders (number, id, sku, quantity, buyer, contact, unit_amount, total, currency, \
             state, reason, reservation, lease, at, changed_at) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-        self.prepare_cached(words)?.execute(params![
+        let values = params![
             order.number,
             order.id,
             order.sku.as_str(),
@@ -61,7 +82,8 @@ impl<'s> Writing<'s> {
             order.lease,
             order.at_ms,
             order.changed_ms,
-        ])?;
+        ];
+        self.adding_order.execute(self.connection, words, values)?;
         Ok(())
     }
 
@@ -105,17 +127,19 @@ impl<'s> Writing<'s> {
         Ok(())
     }
 
-    /// Remembers what a key was answered with.
-    pub(in crate::shop) fn remember(&self, key: &Key, reply: &Reply, at_ms: i64) -> rusqlite::Result<()> {
+    /// Remembers what a key is answered with.
+    ///
+    /// False where it was answered before: that answer stands ([`super::rows::answer_of`]), and nothing was written.
+    pub(in crate::shop) fn remember(&self, key: &Key, reply: &Reply, at_ms: i64) -> rusqlite::Result<bool> {
         let (kind, of, detail) = match reply {
             Reply::Order(id) => ("order", id, None),
             Reply::Reservation(id) => ("reservation", id, None),
             Reply::Refusal { name, detail } => ("refusal", name, Some(detail)),
         };
-        let words =
-            "INSERT INTO answer (key, fingerprint, kind, of, detail, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.prepare_cached(words)?.execute(params![key.text, key.fingerprint, kind, of, detail, at_ms])?;
-        Ok(())
+        let words = "INSERT INTO answer (key, fingerprint, kind, of, detail, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+            ON CONFLICT (key) DO NOTHING";
+        let values = params![key.text, key.fingerprint, kind, of, detail, at_ms];
+        Ok(self.remembering.execute(self.connection, words, values)? == 1)
     }
 
     /// Forgets the oldest refusals, so many at most; says how many.
@@ -129,7 +153,7 @@ impl<'s> Writing<'s> {
     pub(in crate::shop) fn append(&self, event: &Event) -> rusqlite::Result<()> {
         let words = "INSERT INTO event (seq, at, kind, sku, of, available, held, sold, data) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        self.prepare_cached(words)?.execute(params![
+        let values = params![
             event.seq,
             event.at_ms,
             event.kind.as_str(),
@@ -139,7 +163,8 @@ impl<'s> Writing<'s> {
             event.by.held,
             event.by.sold,
             event.data,
-        ])?;
+        ];
+        self.appending.execute(self.connection, words, values)?;
         Ok(())
     }
 
