@@ -8,7 +8,7 @@ use footlight::base::clock;
 use footlight::media::flv::{self, TAG_HEADER_BYTES};
 use footlight::media::packet::Track;
 
-use crate::stream::{self, Piece};
+use crate::shared::stream::{self, Piece};
 
 /// The buffer goes round after this many pieces: 16 s.
 const PIECES: usize = 1_230;

@@ -19,18 +19,19 @@
 #![allow(unreachable_pub, missing_docs, reason = "a program of its own")]
 
 mod contender;
-mod crowd;
 mod floor;
-mod server;
-mod stream;
+
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::time::Duration;
 
-use contender::{Contender, Kind};
-use crowd::{Crowd, Reading};
-
-/// The load's core; servers run on core 0.
-const LOAD_CORE: usize = 1;
+use contender::Kind;
+use shared::child;
+use shared::cores::{LOAD, pin};
+use shared::crowd::{Crowd, Reading};
+use shared::figures::{median, quantiles};
+use shared::stream;
 
 struct Plan {
     rounds: usize,
@@ -43,8 +44,8 @@ struct Plan {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
-    if let Some(at) = arguments.iter().position(|argument| argument == contender::SERVE) {
-        return contender::be(&arguments[at + 1]);
+    if let Some(what) = child::to_serve() {
+        return Kind::be(&what[0]);
     }
     let plan = if has("--quick") {
         Plan { rounds: 1, window: secs(4), settle: secs(2), crowds: vec![200], joins: 30 }
@@ -53,7 +54,7 @@ fn main() {
     };
     let parts = ["cpu", "delay", "join", "memory"];
     let all = !parts.iter().any(|part| has(part));
-    contender::pin(LOAD_CORE);
+    pin(LOAD);
     println!("repeat: cargo bench --bench fanout{}", if has("--quick") { " -- --quick" } else { "" });
     if all || has("cpu") {
         cpu(&plan);
@@ -114,7 +115,7 @@ struct Cost {
 }
 
 fn cost(kind: Kind, viewers: usize, plan: &Plan) -> Cost {
-    let contender = Contender::start(kind);
+    let contender = kind.start();
     let mut crowd = Crowd::new(contender.address());
     crowd.add(viewers, Reading::Discarded);
     crowd.run(plan.settle);
@@ -131,14 +132,14 @@ fn delay(plan: &Plan) {
     println!("{:>8} {:>10} {:>7} {:>7} {:>7} {:>7}", "viewers", "server", "p50", "p90", "p99", "max");
     for &viewers in &plan.crowds {
         for kind in [Kind::Floor, Kind::Footlight] {
-            let contender = Contender::start(kind);
+            let contender = kind.start();
             let mut crowd = Crowd::new(contender.address());
             crowd.add(viewers, Reading::Timed);
             crowd.run(plan.settle);
             crowd.take_delays();
             crowd.run(plan.window);
             let mut delays = crowd.take_delays();
-            let [p50, p90, p99, max] = quantiles(&mut delays);
+            let [p50, p90, p99, max] = quantiles(&mut delays, [0.5, 0.9, 0.99, 1.0]);
             println!("{viewers:>8} {:>10} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}", format!("{kind:?}"));
         }
     }
@@ -148,7 +149,7 @@ fn join(plan: &Plan) {
     println!("\nJoining, connect -> the first keyframe complete in the viewer's socket, ms");
     println!("{:>8} {:>7} {:>7} {:>7} {:>7}", "beside", "p50", "p90", "p99", "max");
     for &viewers in &plan.crowds {
-        let contender = Contender::start(Kind::Footlight);
+        let contender = Kind::Footlight.start();
         let mut crowd = Crowd::new(contender.address());
         crowd.add(viewers, Reading::Discarded);
         crowd.run(plan.settle);
@@ -159,7 +160,7 @@ fn join(plan: &Plan) {
         crowd.run(secs(1));
         let mut joins = crowd.take_joins();
         assert_eq!(joins.len(), plan.joins);
-        let [p50, p90, p99, max] = quantiles(&mut joins);
+        let [p50, p90, p99, max] = quantiles(&mut joins, [0.5, 0.9, 0.99, 1.0]);
         println!("{viewers:>8} {p50:>7.2} {p90:>7.2} {p99:>7.2} {max:>7.2}");
     }
 }
@@ -168,7 +169,7 @@ fn memory(plan: &Plan) {
     println!("\nMemory of the server's process, KiB");
     println!("{:>8} {:>10} {:>10} {:>12}", "viewers", "before", "with", "each viewer");
     for &viewers in &plan.crowds {
-        let contender = Contender::start(Kind::Footlight);
+        let contender = Kind::Footlight.start();
         let mut crowd = Crowd::new(contender.address());
         // What the first few cost is the server's own, and the stream's GOPs fill up meanwhile.
         crowd.add(5, Reading::Discarded);
@@ -182,17 +183,4 @@ fn memory(plan: &Plan) {
             (with as f64 - before as f64) / viewers as f64
         );
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn quantiles(values: &mut [f64]) -> [f64; 4] {
-    values.sort_by(f64::total_cmp);
-    [0.5, 0.9, 0.99, 1.0].map(|share| {
-        let at = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len().max(1)) - 1;
-        values.get(at).copied().unwrap_or(f64::NAN)
-    })
 }

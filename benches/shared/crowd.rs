@@ -17,7 +17,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, setsockopt,
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 
-use crate::stream;
+use super::stream;
 
 /// How often the crowd looks.
 const TICK: Ticks = Ticks(Ticks::PER_SECOND / 200);

@@ -1,21 +1,24 @@
-//! The contender: the hub and the HTTP server as the box runs them, and a publisher.
+//! The hub, the HTTP server and the order cache as the box runs them, and a publisher.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use footlight::base::clock;
-use footlight::config::schema::Http;
+use footlight::base::ticks::Ticks;
+use footlight::config::schema::{self, Http};
 use footlight::hub::{Hub, Limits, Publisher};
 use footlight::media::packet::Media;
 use footlight::serve::auth::Tokens;
 use footlight::serve::{Parts, Server};
 use footlight::shop::Orders;
+use footlight::shop::outbox::Outbox;
 use footlight::uplink::Outputs;
 
-use crate::stream;
+use super::stream;
 
-pub fn run(merge: Duration) {
+/// Serves until the process ends; takes orders where there is a folder for them.
+pub fn run(merge: Duration, store: Option<&Path>) {
     let http = Http {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         max_viewers: 0,
@@ -31,8 +34,26 @@ pub fn run(merge: Duration) {
     let _guard = runtime.enter();
     let tokens = Tokens::open(Path::new("there/is/no/such/folder"));
     let ready = Box::new(|| Ok(()));
-    let parts =
-        Parts { hub, outputs: Outputs::new(), orders: Orders::off(), tokens, describe: Vec::new(), ready };
+    let (orders, _writer) = match store {
+        Some(folder) => {
+            let (orders, writer) = Orders::start(folder, &schema::Orders::default()).unwrap();
+            while orders.trouble().is_some() {
+                stream::sleep_until(clock::monotonic_ticks(), Ticks(Ticks::PER_SECOND / 1_000));
+            }
+            (orders, Some(writer))
+        }
+        None => (Orders::off(), None),
+    };
+    let parts = Parts {
+        hub,
+        outputs: Outputs::new(),
+        outbox: Outbox::new(orders.clone(), "box", "site"),
+        orders,
+        order_rate: 0,
+        tokens,
+        describe: Vec::new(),
+        ready,
+    };
     let server = Server::start(&http, parts).unwrap();
     println!("{}", server.local_addr());
     publish(&publisher);
