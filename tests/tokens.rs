@@ -3,15 +3,17 @@
 mod support;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use footlight::base::threads;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::net::{Net, Place, Shape};
-use support::{Builder, Exit, Footlight, Request, wait_for, wait_until};
+use support::{Builder, Exit, Footlight, Request, Response, wait_for, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -19,8 +21,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const ORDER: &str = "/api/v1/outputs/nobody/hold";
 const MAY: u16 = 404;
 
+const EVERYWHERE: &str = "[http]\nlisten = \"0.0.0.0:0\"\n[box]\ndata_dir = \"data\"\n";
+
 fn box_everywhere() -> Builder {
-    Footlight::with("[http]\nlisten = \"0.0.0.0:0\"\n[box]\ndata_dir = \"data\"\n").listen_as_configured()
+    Footlight::with(EVERYWHERE).listen_as_configured()
 }
 
 #[track_caller]
@@ -209,6 +213,39 @@ fn a_proxy_on_the_box_is_no_way_round_the_token() {
     assert_eq!(proxied().header("Authorization", &bearer).send(local).unwrap().status, MAY);
     assert_eq!(proxied().header("Authorization", "Basic YTpi").send(local).unwrap().status, 401);
     assert_eq!(Request::new("POST", ORDER).json("{}").send(local).unwrap().status, MAY, "the box itself");
+}
+
+#[test]
+fn a_proxy_that_tells_nothing_of_who_asks_is_no_way_round_the_token_either() {
+    /// What `proxy_pass http://127.0.0.1:PORT;` makes of a request from the LAN, and no other line of configuration.
+    fn by_nginx(server: SocketAddr, request: &str) -> u16 {
+        let mut socket = TcpStream::connect(server).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = "Connection: close\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n";
+        write!(socket, "{request} HTTP/1.0\r\nHost: {server}\r\n{head}").unwrap();
+        Response::read(socket, false).unwrap().status
+    }
+    let box_ = box_everywhere().start();
+    let local: SocketAddr = ([127, 0, 0, 1], box_.http().port()).into();
+    for request in ["GET /api/v1/orders", "GET /api/v1/products/export", "DELETE /api/v1/products/CUP-1"] {
+        assert_eq!(by_nginx(local, request), 401, "{request}");
+    }
+    assert_eq!(by_nginx(local, "GET /api/v1/outputs"), 200, "what is open stays open");
+
+    // One that speaks HTTP/1.1 looks like a program on the box in everything: the owner has to say so.
+    let careful = EVERYWHERE.replace("[http]", "[http]\ntrust_local = false");
+    let builder = Footlight::with(&careful).listen_as_configured();
+    let (good, _) = new_token(&builder, "admin", "");
+    let box_ = builder.start();
+    let local: SocketAddr = ([127, 0, 0, 1], box_.http().port()).into();
+    let (status, _, said) = order(local, None);
+    assert_eq!((status, problem(&said)), (401, "token-missing"));
+    assert!(said["detail"].as_str().unwrap().contains("trust_local"), "{said}");
+    assert_eq!(order(local, Some(&good)).0, MAY);
+    assert_eq!(box_.get("/api/v1/outputs").status, 200);
+    box_.rewrite(EVERYWHERE);
+    box_.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "the box trusts what runs on it again", || order(local, None).0 != 401);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub fn run(merge: Duration, store: Option<&Path>) {
         merge,
         viewer_lag: Duration::from_secs(3),
         viewer_stall: Duration::from_secs(30),
+        trust_local: true,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let hub = Hub::new();

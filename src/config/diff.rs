@@ -107,6 +107,7 @@ impl Changes {
             merge,
             viewer_lag,
             viewer_stall,
+            trust_local,
         } = new;
         let live = &Effect::Live;
         let per_address = old.max_viewers_per_address != *max_viewers_per_address;
@@ -117,6 +118,7 @@ impl Changes {
         self.key("http", "merge", old.merge != *merge, live);
         self.key("http", "viewer_lag", old.viewer_lag != *viewer_lag, live);
         self.key("http", "viewer_stall", old.viewer_stall != *viewer_stall, live);
+        self.key("http", "trust_local", old.trust_local != *trust_local, live);
     }
 
     fn stream(&mut self, old: &Stream, new: &Stream) {
@@ -211,6 +213,7 @@ mod tests {
             "http.merge" => http.merge += Duration::from_millis(1),
             "http.viewer_lag" => http.viewer_lag += Duration::from_millis(1),
             "http.viewer_stall" => http.viewer_stall += Duration::from_millis(1),
+            "http.trust_local" => http.trust_local = !http.trust_local,
             "stream.bitrate" => stream.bitrate = Some(BitrateBps(2_000_000)),
             "stream.video" => {
                 stream.video = VideoSource::File("clip.mp4".into());

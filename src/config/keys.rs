@@ -30,6 +30,7 @@ pub(super) const HTTP: Table = Table {
         "merge",
         "viewer_lag",
         "viewer_stall",
+        "trust_local",
     ],
 };
 

@@ -122,6 +122,7 @@ fn http(table: Table, defaults: &Http, notes: &mut Notes<'_>) -> Http {
         viewer_stall: section
             .take("viewer_stall", |value| values::period(value, second..=second * 600))
             .unwrap_or(defaults.viewer_stall),
+        trust_local: section.take("trust_local", values::boolean).unwrap_or(defaults.trust_local),
     };
     if read.max_viewers > read.max_connections {
         let what = format!("{} connections cannot hold {} viewers", read.max_connections, read.max_viewers);

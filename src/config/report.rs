@@ -52,11 +52,12 @@ pub fn summary(config: &Config) -> String {
         (
             "http".to_owned(),
             format!(
-                "{}, {} ({} from one address), {} connections",
+                "{}, {} ({} from one address), {} connections{}",
                 http.listen,
                 bound(http.max_viewers, "viewers"),
                 bound(http.max_viewers_per_address, ""),
                 http.max_connections,
+                if http.trust_local { "" } else { ", a token on the box too" },
             ),
         ),
     ];

@@ -55,6 +55,8 @@ pub struct Http {
     pub viewer_lag: Duration,
     /// `viewer_stall`: a viewer that takes not one byte for this long is cut.
     pub viewer_stall: Duration,
+    /// `trust_local`: whether programs on the box itself need no token.
+    pub trust_local: bool,
 }
 
 impl Default for Http {
@@ -67,6 +69,7 @@ impl Default for Http {
             merge: Duration::ZERO,
             viewer_lag: Duration::from_secs(3),
             viewer_stall: Duration::from_secs(30),
+            trust_local: true,
         }
     }
 }

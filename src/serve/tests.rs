@@ -42,6 +42,7 @@ fn http() -> Http {
         merge: Duration::ZERO,
         viewer_lag: Duration::from_secs(3),
         viewer_stall: Duration::from_secs(10),
+        trust_local: true,
     }
 }
 
@@ -585,6 +586,7 @@ fn each_mistake_gets_its_answer() {
         (request("GET /live/other.flv HTTP/1.1\r\naccept: application/json"), 404, "\"streams\":[\"main\"]"),
         (request("GET /nowhere HTTP/1.1"), 404, "nothing here"),
         (request("GET /api/v1/orders HTTP/1.1"), 404, "application/problem+json"),
+        (request("GET /live/%zz.flv HTTP/1.1"), 400, "text/plain"),
         (request("GET /live/%zz.flv HTTP/1.1"), 400, "percent"),
         (request("GET /live/main.flv?gop=7 HTTP/1.1"), 400, "gop"),
         (request("DELETE /live/main.flv HTTP/1.1"), 405, "allow: GET, HEAD, OPTIONS"),

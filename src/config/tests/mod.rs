@@ -12,7 +12,7 @@ use super::load::{sanitised, text_of, understand};
 use super::problems::{Place, Problem, Problems};
 use super::read::Around;
 use super::schema::{AudioSource, Config, EncoderChoice, PushPath, VideoSource};
-use super::{keys, later};
+use super::{keys, later, summary};
 use crate::base::units::{BitrateBps, ByteSize, FrameRate, PictureSize};
 
 fn defaults() -> Config {
@@ -142,7 +142,7 @@ fn every_key_can_be_set_by_the_environment() {
         ("stream", "gop_cache") => "3MiB",
         ("output", "primary" | "standby") => "rtmp://other/live/key",
         ("output", "mode") => "cold",
-        ("output", "adaptive") | ("orders", "enabled") => "false",
+        ("output", "adaptive") | ("orders", "enabled") | ("http", "trust_local") => "false",
         ("output", "bitrate_min" | "bitrate_max") => "300kbit/s",
         ("output", "stream") => "second",
         ("orders", "cloud") => "https://shop.example/footlight",
@@ -169,6 +169,19 @@ fn every_key_can_be_set_by_the_environment() {
             assert!(old != new, "{name} changes nothing");
         }
     }
+}
+
+#[test]
+fn programs_on_the_box_are_trusted_unless_the_owner_says_that_they_are_not() {
+    assert!(read("").http.trust_local && !summary(&read("")).contains("token"));
+    let careful = read("[http]\ntrust_local = false\n");
+    assert!(!careful.http.trust_local);
+    assert!(summary(&careful).contains("connections, a token on the box too\n"), "{}", summary(&careful));
+    let found = errors("[http]\ntrust_local = \"no\"\n", &[]).concat();
+    assert!(
+        found.starts_with("footlight.toml:2:15: http.trust_local: ") && found.contains("true or false"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use serde_json::json;
 use tracing::warn;
 
@@ -49,7 +49,7 @@ impl Door {
 /// Who asks. Prints as the log tells of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::serve) enum Caller {
-    /// A program on the box itself, which needs no token: it may do all.
+    /// A program on the box itself, which needs no token unless `http.trust_local` says so: it may do all.
     Here,
     /// Who bears the token with this id.
     Bearer { id: String, role: Role },
@@ -65,7 +65,8 @@ impl fmt::Display for Caller {
 }
 
 /// Lets in who may do what `wanted` may: by a token of that role or one above it, from anywhere; without a token from
-/// the box itself, as long as that cannot be somebody else in disguise ([`refuse_without_token`]).
+/// the box itself, as long as that cannot be somebody else in disguise ([`refuse_without_token`]) and the owner
+/// trusts what runs there (`http.trust_local`).
 ///
 /// A token that is shown is judged, also where none would be needed.
 ///
@@ -78,7 +79,10 @@ pub(in crate::serve) async fn allow<B>(
     wanted: Role,
 ) -> Result<Caller, Answer> {
     let caller = match shown(request.headers()) {
-        Shown::Nothing => match refuse_without_token(peer, request.method(), request.headers(), wanted) {
+        Shown::Nothing if !house.http().trust_local => {
+            return Err(needs_token("This box trusts nobody without a token (http.trust_local).", wanted));
+        }
+        Shown::Nothing => match refuse_without_token(peer, request, wanted) {
             Some(refused) => return Err(refused),
             None => return Ok(Caller::Here),
         },
@@ -157,13 +161,23 @@ async fn bearer(door: &Door, peer: IpAddr, digest: Option<Digest>) -> Result<Cal
 /// form, names it in `Origin` (Fetch §3.2); a name that was pointed at this machine meanwhile shows in `Host`. A browser
 /// that tells no origin with a form still cannot send one as JSON or CSV without asking first (Fetch §4.9), and we say
 /// yes to none but by `Origin`. What only reads needs no such type.
-fn refuse_without_token(peer: IpAddr, method: &Method, headers: &HeaderMap, wanted: Role) -> Option<Answer> {
+///
+/// A proxy that tells nothing of who asks, as nginx does unless it is told to, looks like a program on the box in all but
+/// the version of HTTP that it speaks by default. One that speaks 1.1 cannot be told apart at all: that is what
+/// `http.trust_local` is for.
+fn refuse_without_token<B>(peer: IpAddr, request: &Request<B>, wanted: Role) -> Option<Answer> {
+    let (method, headers) = (request.method(), request.headers());
     let holds = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if !peer.to_canonical().is_loopback() {
         return Some(needs_token("This needs a token when it is not asked for on the box itself.", wanted));
     }
-    if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
-        let words = "A proxy stands between, and who asks may be on another machine: this needs a token.";
+    let is_old = request.version() < Version::HTTP_11;
+    if is_old || FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        let words = if is_old {
+            "HTTP/1.0 is what proxies speak, and who asks one may be on another machine: this needs a token."
+        } else {
+            "A proxy stands between, and who asks may be on another machine: this needs a token."
+        };
         return Some(needs_token(words, wanted));
     }
     if !holds(header::HOST).is_some_and(is_this_machine) {
@@ -245,6 +259,14 @@ fn unreadable() -> Answer {
 mod tests {
     use super::*;
 
+    fn request(method: &Method, version: Version, lines: &[(&'static str, &str)]) -> Request<()> {
+        let mut request = Request::new(());
+        request.method_mut().clone_from(method);
+        *request.version_mut() = version;
+        *request.headers_mut() = headers(lines);
+        request
+    }
+
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -284,8 +306,13 @@ mod tests {
             ("127.0.0.1", Method::POST, vec![HERE, JSON, ("via", "1.1 proxy")], Some(401)),
             ("192.168.1.2", Method::GET, vec![HERE, JSON], Some(401)),
         ] {
-            let told = refuse_without_token(peer.parse().unwrap(), &method, &headers(&lines), Role::Anchor);
-            assert_eq!(told.map(|answer| answer.status().as_u16()), want, "{peer} {method} {lines:?}");
+            let judged = |version| {
+                let request = request(&method, version, &lines);
+                let told = refuse_without_token(peer.parse().unwrap(), &request, Role::Anchor);
+                told.map(|answer| answer.status().as_u16())
+            };
+            assert_eq!(judged(Version::HTTP_11), want, "{peer} {method} {lines:?}");
+            assert_eq!(judged(Version::HTTP_10), Some(401), "as an nginx asks: {peer} {method} {lines:?}");
         }
     }
 
