@@ -134,6 +134,10 @@ pub(super) async fn set_state(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
         return Err(problems::invalid(&[Fault::new("state", "is missing")]));
     };
     let order = find(asked).await?;
+    // Its units would be sold again here while the cloud ships them.
+    if state == OrderState::Rejected && asked.house.parts.outbox.status().cloud.is_some() {
+        return Err(problems::cloud_decides());
+    }
     if !order.state.may_become(state) {
         return Err(cannot_become(order.state, state));
     }
@@ -144,7 +148,8 @@ pub(super) async fn set_state(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     if changed == 0 {
         return Err(cannot_become(order.state, state));
     }
-    info!(order = order.id, state = state.as_str(), by = %caller, "an order's state was set by hand");
+    // By its number: who reads an id in a log could cancel the order.
+    info!(number = order.number, state = state.as_str(), by = %caller, "an order's state was set by hand");
     Ok(told(&order, true))
 }
 

@@ -113,6 +113,13 @@ pub(super) fn wrong_state(state: OrderState, words: &str) -> Answer {
     problem_with(StatusCode::CONFLICT, "wrong-state", title, &words, members)
 }
 
+/// 409: the cloud has the order, and nothing that is set here tells it that there is none.
+pub(super) fn cloud_decides() -> Answer {
+    let words = "The cloud sells this order and would not hear that it is rejected here. Cancel it instead: that is \
+                 sent to the cloud.";
+    problem_of(StatusCode::CONFLICT, "cloud-decides", "The cloud decides this", words)
+}
+
 /// 412: the product is not the one that was seen. `None`: there is none.
 pub(super) fn other_version(version: Option<i64>) -> Answer {
     let words = match version {
