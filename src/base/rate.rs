@@ -18,7 +18,8 @@ const LOOKS: usize = 8;
 /// What may be saved up by who asks for nothing: this much time's worth.
 const SAVED_UP: u32 = 2;
 
-/// Bounds how much each address asks for. IPv4 addresses count one by one, IPv6 by /64, which is what one line gets.
+/// Bounds how much each address asks for. IPv4 addresses count one by one, and IPv6 addresses that lead nowhere but to
+/// this network: there one /64 holds everybody in the studio. Others count by /64, which is what one line gets.
 ///
 /// At the bound of the table a newcomer takes the place of the fullest of eight others, whose owners lose least by
 /// it: a bucket that is full is as good as none. Who has run dry is forgotten only where all eight have.
@@ -136,9 +137,13 @@ fn limit_per_second(rate: u32) -> Option<Limit> {
     Some(Limit { every, depth: every * rate.saturating_mul(SAVED_UP) })
 }
 
-/// Whose bucket it is: an IPv4 address, however the socket spells it, or the /64 of an IPv6 address.
+/// Whose bucket it is: an IPv4 address, however the socket spells it, an IPv6 address of this network alone (unique
+/// local, RFC 4193; link-local), or the /64 of another.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
+        IpAddr::V6(address) if address.is_unique_local() || address.is_unicast_link_local() => {
+            IpAddr::V6(address)
+        }
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
     }
@@ -204,8 +209,11 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", true),
             ("10.0.0.2", "::ffff:10.0.0.2", true),
             ("10.0.0.3", "10.0.0.4", false),
-            ("fd00::1", "fd00::ffff:2", true),
-            ("fd00:0:0:1::1", "fd00:0:0:2::1", false),
+            ("2001:db8::1", "2001:db8::ffff:2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("fd00::1", "fd00::2", false),
+            ("fe80::1", "fe80::2", false),
+            ("fe80::3", "fe80::3", true),
         ] {
             assert_eq!(rate.take(now, first.parse().unwrap()), Ok(()), "{first}");
             assert_eq!(rate.take(now, second.parse().unwrap()).is_err(), same, "{first} {second}");

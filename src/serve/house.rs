@@ -20,6 +20,10 @@ use super::api::Pages;
 use super::auth::{Door, Tokens};
 use super::flv::Viewing;
 
+/// Who is told to come again is told so in so many different seconds, in turn: those who were refused at one moment would
+/// else come back at one moment, and all but a few be refused again.
+const SPREAD_SECONDS: u64 = 5;
+
 /// Describes a room's figures.
 pub type Describe = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 
@@ -55,6 +59,8 @@ pub(super) struct House {
     pub(super) seats: Seats,
     http: RwLock<Arc<Http>>,
     order_rate: Mutex<Rate>,
+    /// Orders over that rate so far.
+    over_rate: AtomicU64,
 }
 
 impl House {
@@ -62,6 +68,7 @@ impl House {
         House {
             door: Door::new(parts.tokens.clone()),
             order_rate: Mutex::new(Rate::per_second(parts.order_rate)),
+            over_rate: AtomicU64::new(0),
             parts,
             viewing: Viewing::new(http),
             pages: Pages::default(),
@@ -86,12 +93,16 @@ impl House {
         self.order_rate().set_per_second(per_second);
     }
 
-    /// Counts one more order, or reservation, from there.
+    /// Counts one more order or reservation from there, or one taken back.
     ///
     /// # Errors
-    /// The time after which there may be one again.
+    /// The time after which it is worth another try: when there may be one again, and up to [`SPREAD_SECONDS`] more.
     pub(super) fn take_order_from(&self, now: Instant, peer: IpAddr) -> Result<(), Duration> {
-        self.order_rate().take(now, peer)
+        let taken = self.order_rate().take(now, peer);
+        taken.map_err(|wait| {
+            let turn = self.over_rate.fetch_add(1, Ordering::Relaxed) % SPREAD_SECONDS;
+            wait + Duration::from_secs(turn)
+        })
     }
 
     fn order_rate(&self) -> MutexGuard<'_, Rate> {

@@ -218,15 +218,68 @@ fn orders_are_listed_newest_first_page_by_page() {
 fn one_address_is_bounded_and_told_when_to_come_again() {
     let box_ = shop::started(Footlight::with(&format!("{}[orders]\nrate_per_address = 1\n", shop::SMALL)));
     put(&box_, "CUP-1", 100);
-    let mut refused = None;
-    wait_until(Duration::from_secs(20), "an order over the bound", || {
+    let mut seconds = Vec::new();
+    wait_until(Duration::from_secs(20), "five orders over the bound", || {
         let said = order(&box_, "k", "CUP-1", 1, "li");
-        refused = Some(said).filter(|said| said.status == 429);
-        refused.is_some()
+        if said.status == 429 {
+            assert_eq!(said.problem(), "too-many-orders");
+            seconds.push(said.header("retry-after").unwrap().parse::<u32>().unwrap());
+        }
+        seconds.len() == 5
     });
-    let refused = refused.unwrap();
-    assert_eq!((refused.problem().as_str(), refused.header("retry-after")), ("too-many-orders", Some("1")));
+    assert_eq!(seconds, [1, 2, 3, 4, 5], "who is refused together does not come back together");
     assert_eq!(ask(&box_, "GET", "/api/v1/products", &[], "").status, 200, "looking is not bounded");
+}
+
+#[test]
+fn who_takes_back_what_never_was_is_bounded_as_who_orders_and_the_shop_is_not() {
+    let box_ = shop::started(Footlight::with(&format!("{}[orders]\nrate_per_address = 1\n", shop::SMALL)));
+    let nobody = "00000000000000000000000000";
+    let (order, held) = (format!("{ORDERS}/{nobody}/cancel"), format!("/api/v1/reservations/{nobody}"));
+    for (method, path, missing) in
+        [("POST", &order, "no-such-order"), ("DELETE", &held, "no-such-reservation")]
+    {
+        wait_until(Duration::from_secs(20), "429", || {
+            let said = ask(&box_, method, path, &[], "");
+            let problem = said.problem();
+            assert!([missing, "too-many-orders"].contains(&problem.as_str()), "{said:?}");
+            said.status == 429
+        });
+    }
+    let by_shop = token(&box_, "anchor");
+    for _ in 0..20 {
+        let said = ask(&box_, "POST", &order, &[("Authorization", &by_shop)], "");
+        assert_eq!((said.status, said.problem().as_str()), (404, "no-such-order"));
+    }
+}
+
+#[test]
+fn what_the_cloud_sells_is_cancelled_here_and_not_rejected() {
+    let set = |box_: &Footlight, at: &str, state: &str| {
+        ask(box_, "POST", &format!("{at}/state"), &[], &json!({ "state": state }).to_string())
+    };
+    // Nobody listens there: what counts is that orders go to a cloud.
+    let with_cloud = shop::open("cloud = \"https://127.0.0.1:9/orders\"\n");
+    put(&with_cloud, "CUP-1", 5);
+    let at = order(&with_cloud, "k", "CUP-1", 2, "li").header("location").unwrap().to_owned();
+    let refused = set(&with_cloud, &at, "rejected");
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "cloud-decides"), "{refused:?}");
+    assert_eq!(stock(&with_cloud, "CUP-1"), (3, 0, 2), "the units are not sold again");
+    assert_eq!(set(&with_cloud, &at, "confirmed").json()["state"], "confirmed");
+    let by_shop = token(&with_cloud, "anchor");
+    let cancelled = ask(&with_cloud, "POST", &format!("{at}/cancel"), &[("Authorization", &by_shop)], "");
+    assert_eq!(cancelled.json()["state"], "cancelled");
+    assert_eq!(stock(&with_cloud, "CUP-1"), (5, 0, 0));
+
+    let alone = shop::open("");
+    put(&alone, "CUP-1", 5);
+    let told = order(&alone, "k", "CUP-1", 2, "li");
+    let at = told.header("location").unwrap().to_owned();
+    assert_eq!(set(&alone, &at, "rejected").json()["state"], "rejected");
+    assert_eq!(stock(&alone, "CUP-1"), (5, 0, 0));
+    alone.wait_for_log(Duration::from_secs(20), "an order's state was set by hand");
+    let id = told.json()["id"].as_str().unwrap().to_owned();
+    assert!(!alone.logs().contains(&id), "who has the id may cancel the order: {}", alone.logs());
 }
 
 #[test]

@@ -30,9 +30,17 @@ pub(super) async fn place(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     Ok(made(&placed.it.accepted_json(), at, placed.again))
 }
 
+/// Counts one more wish of a buyer's from this address: each waits for the disk, also one that names nothing.
+///
+/// # Errors
+/// 429.
+pub(super) fn count(asked: &Asked<'_>) -> Result<(), Answer> {
+    asked.house.take_order_from(clock::now(), asked.peer).map_err(problems::too_many)
+}
+
 /// What somebody wishes, and the key it comes under: the way into orders and reservations.
 pub(super) async fn wish(asked: &mut Asked<'_>, purpose: Purpose) -> Result<(Wish, Key), Answer> {
-    asked.house.take_order_from(clock::now(), asked.peer).map_err(problems::too_many)?;
+    count(asked)?;
     asked.must_be_json()?;
     if !asked.headers().contains_key("idempotency-key") {
         return Err(problems::key_missing());
@@ -106,6 +114,9 @@ pub(super) async fn list(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
 /// `POST /orders/{id}/cancel`
 pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     let by_shop = asked.is_by_shop().await?;
+    if !by_shop {
+        count(asked)?;
+    }
     let mut fields = asked.fields_if_any().await?;
     let reason = fields.text("reason", 0..=200).filter(|reason| !reason.is_empty());
     fields.finish().map_err(|faults| problems::invalid(&faults))?;

@@ -170,7 +170,8 @@ pub(super) fn content_type(words: &str) -> Answer {
 pub(super) fn too_many(wait: Duration) -> Answer {
     let seconds = wait.as_millis().div_ceil(1_000).max(1) as u64;
     let words = format!(
-        "More orders come from this address than may. Send it again in {seconds} s, with the same key."
+        "More orders come from this address than may, reservations and what takes them back included. Send it again \
+         in {seconds} s, with the same key if it has one."
     );
     let title = "Too many orders from one address";
     let answer = problem_of(StatusCode::TOO_MANY_REQUESTS, "too-many-orders", title, &words);

@@ -7,7 +7,7 @@ use crate::shop::ids::is_id;
 use crate::shop::order::{HoldState, Purpose, Reservation};
 
 use super::asked::Asked;
-use super::orders::{made, wish};
+use super::orders::{count, made, wish};
 use super::problems::{self, Missing};
 
 /// `POST /reservations`
@@ -29,6 +29,7 @@ pub(super) async fn one(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
 
 /// `DELETE /reservations/{id}`
 pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
+    count(asked)?;
     let id = id(asked)?;
     let done = asked.house.parts.orders.release(id).await;
     let placed = done.map_err(|error| problems::of(error, Missing::Reservation))?;
