@@ -59,6 +59,12 @@ pub(super) async fn answer(house: &House, peer: IpAddr, path: &str, request: Req
     if place.is_open { opened(answer) } else { answer }
 }
 
+/// Answers a request to the API whose address cannot be read. Pages of other sites may read why: which place was meant
+/// is not known, and the answer says nothing about one.
+pub(super) fn unreadable(status: StatusCode, words: &str) -> Answer {
+    opened(problem(status, words))
+}
+
 async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     if asked.method() == Method::OPTIONS {
         return Ok(options(place));
@@ -69,11 +75,11 @@ async fn at(place: &Place, asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     if place.needs_orders() && !asked.house.parts.orders.is_on() {
         return Err(problems::off());
     }
-    if let Some(known) = place.query {
-        asked.check_query(known)?;
-    }
     let method = asked.method().clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
+    if let Some(known) = place.query.filter(|_| !(reads && place.is_read_by_everybody())) {
+        asked.check_query(known)?;
+    }
     match place.what {
         What::Orders if reads => orders::list(asked).await,
         What::Orders => orders::place(asked).await,

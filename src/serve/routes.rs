@@ -18,6 +18,9 @@ use super::pages;
 use super::paths::{Place, place, query_value};
 use super::socket::Link;
 
+const TOO_LONG: &str = "The address is too long.";
+const GARBLED: &str = "The address has a percent sign that encodes nothing.";
+
 /// Bytes of a request's target, beyond which the answer is 414. Ours have a few dozen.
 const TARGET_BYTES_MAX: usize = 2_048;
 
@@ -28,7 +31,9 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: Request<Incoming>) -> Answer {
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let (class, answer) = if target_bytes > TARGET_BYTES_MAX {
-        (Class::Other, text(StatusCode::URI_TOO_LONG, "The address is too long."))
+        let status = StatusCode::URI_TOO_LONG;
+        let is_api = is_api(request.uri().path());
+        (Class::Other, if is_api { api::unreadable(status, TOO_LONG) } else { text(status, TOO_LONG) })
     } else {
         let path = request.uri().path().to_owned();
         let place = place(&path);
@@ -37,12 +42,18 @@ pub(super) async fn answer(house: &House, link: &Link, peer: IpAddr, request: Re
             class,
             match place {
                 Place::Api(path) => api::answer(house, peer, &path, request).await,
+                Place::Garbled if is_api(&path) => api::unreadable(StatusCode::BAD_REQUEST, GARBLED),
                 place => answer_at(house, link, peer, &request, place).await,
             },
         )
     };
     house.requests.note(class, answer.status());
     answer
+}
+
+/// Whether a path that cannot be read was meant for the API, whose errors are documents.
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
 }
 
 fn class(place: &Place<'_>) -> Class {
@@ -83,9 +94,7 @@ async fn answer_at(
                 content(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", house.describe())
             }
             Place::Api(_) | Place::Nowhere => nothing_here(),
-            Place::Garbled => {
-                text(StatusCode::BAD_REQUEST, "The address has a percent sign that encodes nothing.")
-            }
+            Place::Garbled => text(StatusCode::BAD_REQUEST, GARBLED),
         },
         _ => with(
             text(StatusCode::METHOD_NOT_ALLOWED, format!("Only {METHODS} can be done here.")),

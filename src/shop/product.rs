@@ -29,6 +29,9 @@ impl Sku {
         (within && begins && right).then(|| Sku(text.to_owned()))
     }
 
+    /// SKUs that nothing new can have: below `/products/` these names are other things, which would hide the product.
+    pub const RESERVED: [&str; 2] = ["import", "export"];
+
     /// What a SKU must look like, for messages.
     pub const WANTED: &str = "must be a SKU: 1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit";
 
@@ -140,8 +143,12 @@ impl ProductEdit {
             (None, written) => written.as_deref(),
         };
         let parsed = named.and_then(Sku::parse);
-        if parsed.is_none() {
-            fields.fault("sku", Sku::WANTED);
+        match &parsed {
+            None => fields.fault("sku", Sku::WANTED),
+            Some(sku) if Sku::RESERVED.contains(&sku.as_str()) => {
+                fields.fault("sku", format!("cannot be {sku}: that name is taken by the API"));
+            }
+            Some(_) => {}
         }
         // What an answer says beside what may be said: a product that was read may be sent back as it is.
         let told = told_stock(&mut fields);
@@ -265,6 +272,16 @@ mod tests {
         let edit =
             read(None, r#"{"sku":"A","title":"T","price":{"amount":0,"currency":"EUR"}}"#).expect("right");
         assert_eq!(edit.stock, None);
+    }
+
+    #[test]
+    fn a_product_that_could_be_made_and_never_read_is_refused_with_the_reason() {
+        let card = r#""title":"T","price":{"amount":5,"currency":"EUR"}"#;
+        for name in Sku::RESERVED {
+            let faults = read(None, &format!(r#"{{"sku":"{name}",{card}}}"#)).expect_err("it is taken");
+            assert!(faults[0].field == "sku" && faults[0].detail.contains(name), "{faults:?}");
+        }
+        assert!(read(None, &format!(r#"{{"sku":"important",{card}}}"#)).is_ok());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::shop::{self, ask, put};
-use super::support::Footlight;
+use super::shop::{self, ask, order, put, said};
+use super::support::{Footlight, Request};
 
 const ORDERS: &str = "/api/v1/orders";
 
@@ -56,8 +56,78 @@ fn every_place_says_what_can_be_done_there() {
     for nowhere in ["/api/v1", "/api/v1/", "/api/v1/product", "/api/v2/products", "/api/v1/products/a/b"] {
         assert_eq!(ask(&box_, "GET", nowhere, &[], "").status, 404, "{nowhere}");
     }
-    let unknown = ask(&box_, "GET", "/api/v1/products?colour=red", &[], "");
-    assert_eq!((unknown.status, &unknown.json()["errors"][0]["field"]), (422, &"colour".into()));
+}
+
+#[test]
+fn what_everybody_may_read_is_read_whatever_a_page_adds_to_the_address_and_nothing_else_is() {
+    let box_ = shop::open("");
+    put(&box_, "CUP-1", 5);
+    put(&box_, "HAT-1", 5);
+    let at = order(&box_, "k", "CUP-1", 1, "li").header("location").unwrap().to_owned();
+    for path in ["/api/v1/products", "/api/v1/products/CUP-1", "/api/v1/openapi.json", &at] {
+        let plain = ask(&box_, "GET", path, &[], "");
+        let busted = ask(&box_, "GET", &format!("{path}?_=1700000000&utm_source=qr"), &[], "");
+        assert_eq!((busted.status, &busted.text), (200, &plain.text), "{path}");
+    }
+    let product = r#"{"title":"Cup","price":{"amount":1,"currency":"CNY"}}"#;
+    for (method, path, body) in [
+        ("GET", "/api/v1/orders", ""),
+        ("GET", "/api/v1/products/export", ""),
+        ("GET", "/api/v1/summary", ""),
+        ("PUT", "/api/v1/products/CUP-1", product),
+        ("POST", ORDERS, "{}"),
+    ] {
+        let unknown = ask(&box_, method, &format!("{path}?colour=red"), &[], body);
+        assert_eq!(
+            (unknown.status, &unknown.json()["errors"][0]["field"]),
+            (422, &"colour".into()),
+            "{path}"
+        );
+    }
+    let twice = ask(&box_, "GET", "/api/v1/products?product=A&_=1&product=B", &[], "");
+    assert_eq!((twice.status, &twice.json()["errors"][0]["field"]), (422, &"product".into()));
+}
+
+#[test]
+fn an_order_is_read_as_json_whatever_type_it_comes_with() {
+    let box_ = shop::open("");
+    put(&box_, "CUP-1", 50);
+    let body = r#"{"sku":"CUP-1","quantity":1,"buyer":"li"}"#;
+    let types =
+        [None, Some("application/x-www-form-urlencoded"), Some("text/plain"), Some("application/json")];
+    for path in [ORDERS, "/api/v1/reservations"] {
+        for (number, kind) in types.into_iter().enumerate() {
+            let key = format!("{path}-{number}");
+            let kind = kind.map(|kind| format!("Content-Type: {kind}\r\n")).unwrap_or_default();
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: {}\r\nIdempotency-Key: {key}\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+                box_.http(),
+                body.len()
+            );
+            let told = exchange(&mut connect(&box_), request.as_bytes());
+            assert!(told.starts_with("HTTP/1.1 201 "), "{path} {kind}: {told}");
+        }
+    }
+    let form = "sku=CUP-1&quantity=1&buyer=li";
+    let request = Request::new("POST", ORDERS).header("Idempotency-Key", "form");
+    let form = said(&box_, &request.body("application/x-www-form-urlencoded", form.as_bytes()));
+    assert_eq!((form.status, form.problem().as_str()), (422, "invalid"), "{form:?}");
+}
+
+#[test]
+fn an_address_that_cannot_be_read_is_answered_as_every_error_is() {
+    let box_ = shop::open("");
+    let long = format!("/api/v1/products/{}", "x".repeat(3_000));
+    for (path, status) in [("/api/v1/products/%zz", 400), ("/api/v1/products/%ff", 400), (&long, 414)] {
+        // Which place is meant nobody knows, so that none is described to answer it.
+        let answer =
+            Request::new("GET", path).header("Origin", "https://shop.example").send(box_.http()).unwrap();
+        assert_eq!(answer.status, status, "{path:.80}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let told: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(told["status"], status, "{told}");
+    }
 }
 
 /// Sends bytes over a socket and reads one answer's head and body.
@@ -103,7 +173,7 @@ fn a_connection_goes_on_after_every_kind_of_no() {
     let mut socket = connect(&box_);
     for (request, status) in [
         (post(ORDERS, json, body), 400),
-        (post(ORDERS, "Idempotency-Key: k\r\n", body), 415),
+        (post("/api/v1/show", "", body), 415),
         (post(ORDERS, &format!("{json}Idempotency-Key: k\r\n"), &long), 413),
         (post("/api/v1/nowhere", json, &long), 404),
         (post("/api/v1/summary", json, body), 405),

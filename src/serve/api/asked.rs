@@ -103,7 +103,8 @@ impl<'a> Asked<'a> {
         Err(problems::content_type("Send it with Content-Type: application/json."))
     }
 
-    /// The values of a query whose names are among `known`, in their order.
+    /// The values of a query whose names are among `known`, in their order. Others are left alone here: where they are
+    /// a mistake, [`Asked::check_query`] has said so.
     pub(super) fn query<const N: usize>(&self, known: [&str; N]) -> Result<[Option<String>; N], Answer> {
         let mut found = [const { None }; N];
         let mut faults = Vec::new();
@@ -111,10 +112,7 @@ impl<'a> Asked<'a> {
             match known.iter().position(|known| *known == name) {
                 Some(place) if found[place].is_some() => faults.push(Fault::new(name, "must be given once")),
                 Some(place) => found[place] = Some(value),
-                None => {
-                    let short: String = name.chars().take(64).collect();
-                    faults.push(Fault::new(short, "is no parameter of this address"));
-                }
+                None => {}
             }
         }
         faults.truncate(20);

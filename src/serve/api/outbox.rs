@@ -1,12 +1,12 @@
 //! `/api/v1/outbox`: how orders get to the cloud, for who runs the shop, and what the cloud says by itself.
 
 use hyper::StatusCode;
-use hyper::header::HeaderName;
+use hyper::header::{self, HeaderName};
 use serde_json::json;
 use tracing::info;
 
 use crate::base::clock;
-use crate::serve::answers::{Answer, json as json_answer, problem_of};
+use crate::serve::answers::{Answer, json as json_answer, problem_of, with};
 use crate::serve::auth::Role;
 use crate::serve::house::House;
 use crate::shop::outbox::{OutboxError, sign};
@@ -62,7 +62,8 @@ fn refused(error: OutboxError) -> Answer {
     match error {
         OutboxError::Off => problem_of(StatusCode::CONFLICT, "outbox-off", "Orders stay on this box", &words),
         OutboxError::Busy => {
-            problem_of(StatusCode::SERVICE_UNAVAILABLE, "busy", "The outbox is busy", &words)
+            let answer = problem_of(StatusCode::SERVICE_UNAVAILABLE, "busy", "The outbox is busy", &words);
+            with(answer, header::RETRY_AFTER, problems::BUSY_AGAIN_SECONDS)
         }
         OutboxError::Store(error) => problems::of(error, Missing::Order),
         OutboxError::NoSecret => {

@@ -42,7 +42,8 @@ pub(super) struct Place {
     pub(super) path: &'static str,
     /// As `Allow` tells them.
     pub(super) methods: &'static str,
-    /// Names that a query may have; `None`: a query is not looked at.
+    /// Names that a query may have; `None`: a query is not looked at. What everybody may read may be asked for with
+    /// others too ([`Place::is_read_by_everybody`]).
     pub(super) query: Option<&'static [&'static str]>,
     /// Whether pages of other sites may use it: what shops need to sell.
     pub(super) is_open: bool,
@@ -130,6 +131,13 @@ impl Place {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
+    /// Whether anybody may read what is here. Pages and the tools between them add names of their own to such addresses,
+    /// to get past caches (`_=1700000000`) or to count where a visitor came from: those are no mistake of the client's.
+    pub(super) fn is_read_by_everybody(&self) -> bool {
+        let read = [What::Description, What::Products, What::Product, What::Image, What::Order];
+        read.contains(&self.what) || matches!(self.what, What::Reservation | What::Events)
+    }
+
     /// Whether it is there without the order cache.
     pub(super) fn needs_orders(&self) -> bool {
         !matches!(self.what, What::Description | What::Outputs | What::Output | What::OutputOrder)
@@ -139,6 +147,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shop::product::Sku;
 
     #[test]
     fn each_path_leads_to_one_place_with_its_name() {
@@ -158,6 +167,14 @@ mod tests {
         ] {
             let found = find(path).map(|(place, name)| (place.what, name));
             assert_eq!(found, want, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_product_has_the_name_of_a_place() {
+        let names = PLACES.iter().filter_map(|place| place.path.strip_prefix("products/"));
+        for name in names.filter(|name| !name.contains(['/', '{'])) {
+            assert!(Sku::RESERVED.contains(&name), "products/{name} would hide a product");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::shop::order::OrderState;
 use crate::shop::{No, OrderError};
 
 /// Seconds after which a full queue has room again: it is worked off within a fraction of one.
-const BUSY_AGAIN_SECONDS: u64 = 1;
+pub(super) const BUSY_AGAIN_SECONDS: u64 = 1;
 
 /// Seconds after which a store that cannot be used may be tried again; the box itself tries every two.
 const STORE_AGAIN_SECONDS: u64 = 5;
