@@ -251,14 +251,16 @@ fn a_page_whose_place_the_log_does_not_know_is_told_to_read_the_lists() {
     for (request, field) in [
         (Request::new("GET", "/api/v1/events").header("Last-Event-ID", "x"), "last-event-id"),
         (Request::new("GET", "/api/v1/events?last_event_id=-1"), "last_event_id"),
-        (Request::new("GET", "/api/v1/events?since=1"), "since"),
     ] {
         let answer = request.send(box_.http()).unwrap();
         assert_eq!(answer.status, 422, "{field}");
         let said: Value = serde_json::from_str(&answer.text()).unwrap();
         assert_eq!(said["errors"][0]["field"], field, "{said}");
     }
-    assert_eq!(support::head(box_.http(), "/api/v1/events").status, 200);
+    // Names that tools between add to get past caches are no mistake of the page's.
+    for path in ["/api/v1/events", "/api/v1/events?_=1700000000"] {
+        assert_eq!(support::head(box_.http(), path).status, 200, "{path}");
+    }
 }
 
 #[test]
