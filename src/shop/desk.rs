@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::counters::{Counters, Sale};
 use super::event::{Event, Kind};
+use super::feed::Shown;
 use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
 use super::money::{Currency, Money};
 use super::order::{HoldState, Key, Order, OrderState, Reservation, Wish};
@@ -154,6 +155,7 @@ impl<'d, 's> Desk<'d, 's> {
             What::News(news) => self.news(news)?,
             What::Note { kind, sku, of, data } => {
                 self.append(*kind, sku.as_ref(), of.as_deref(), Move::default(), Some(data.clone()))?;
+                Shown::keep(self.writing, *kind, self.outcome.seq)?;
                 if *kind == Kind::Show {
                     self.writing.set(SHOW_BEGAN, &self.now_ms.to_string())?;
                     self.outcome.show_ms = Some(self.now_ms);

@@ -4,13 +4,16 @@
 //!   writer ──each commit──> [what came since the last pulse] ──every 200 ms──> Pulse (bytes for buyers, bytes for the
 //!                                                                              shop, stock) ──> pages
 //!   a page that comes back, or is late ──> log.rs: the same from the database
+//!   a page that begins ──> catalogue.rs: the stock of everything; shown.rs: the show, and the newest cue in it
 //! ```
 //! The writer only adds what it committed and never waits: what waits to be told is bounded by merging, not by a
 //! queue that could overflow. A pulse holds the newest stock of each SKU once, and so many orders and no more: what a
 //! rush leaves out is counted in a `skipped` event, and pages can read it from the API. More news than any page can
 //! use become one `reset`. The first news after a quiet time go out at once.
 
+mod catalogue;
 mod log;
+mod shown;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -26,7 +29,10 @@ use super::order::Order;
 use super::product::{Product, Sku};
 use super::times::rfc3339;
 
+pub use catalogue::Piece;
+pub(super) use catalogue::{Catalogue, Moment};
 pub(super) use log::render as render_log;
+pub(super) use shown::Shown;
 
 /// How long news are gathered into one pulse while they come without a pause.
 const GATHERED_FOR: Duration = Duration::from_millis(200);
@@ -294,7 +300,7 @@ impl Gathered {
         if self.skipped > 0 {
             write_both(&mut public, &mut full, "skipped", None, &json!({ "orders": self.skipped }));
         }
-        let stock = write_stock(self.products.values(), self.seq, self.at_ms);
+        let stock = write_stock(self.products.values(), Some(self.seq), self.at_ms);
         public.push_str(&stock);
         full.push_str(&stock);
         let public = Bytes::from(public);
@@ -312,14 +318,14 @@ impl Gathered {
 }
 
 /// The stock of these, each an event of the place `seq`.
-pub fn write_stock<'p>(
+fn write_stock<'p>(
     products: impl IntoIterator<Item = &'p Arc<Product>>,
-    seq: i64,
+    seq: Option<i64>,
     now_ms: i64,
 ) -> String {
     let mut told = String::new();
     for product in products {
-        write_event(&mut told, "stock", Some(seq), &stock_json(product, now_ms));
+        write_event(&mut told, "stock", seq, &stock_json(product, now_ms));
     }
     told
 }

@@ -15,7 +15,7 @@ use crate::base::{clock, threads};
 use crate::config::schema;
 
 use super::event::{Event, Kind};
-use super::feed::{self, Feed, Page};
+use super::feed::{self, Feed, Moment, Page, Piece};
 use super::ids::new_id;
 use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
 use super::order::{Key, Order, Reservation, Wish};
@@ -383,9 +383,17 @@ impl Orders {
         self.0.as_ref()?.shared.feed.seq()
     }
 
-    /// Products of the catalogue with SKUs after `after`, by SKU, at most `limit`.
-    pub fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
-        self.0.as_ref().map(|room| room.shared.products_after(after, limit)).unwrap_or_default()
+    /// The stock of some products with SKUs after `after`, for a page that was told the log up to `told`; `None`: there
+    /// are no more. Pages that ask at about the same time share the bytes.
+    pub fn stock_after(&self, after: Option<&Sku>, told: i64) -> Option<Piece> {
+        let shared = &self.0.as_ref()?.shared;
+        let (seq, unix_ms) = (shared.feed.seq()?, clock::unix_millis() as i64);
+        shared.stock_after(Moment { now: clock::now(), unix_ms, seq }, after, told)
+    }
+
+    /// The show that began last and the newest cue in it, as pages hear them, up to that place in the log.
+    pub fn told_shown(&self, upto: i64) -> String {
+        self.0.as_ref().map(|room| room.shared.told_shown(upto)).unwrap_or_default()
     }
 
     /// Tells whenever something was committed, with the log's newest entry.

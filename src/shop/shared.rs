@@ -12,7 +12,8 @@ use crate::base::metrics::Exposition;
 
 use super::counters::Counters;
 use super::desk::{Board, Outcome};
-use super::feed::{Commit, Feed};
+use super::event::Kind;
+use super::feed::{Catalogue, Commit, Feed, Moment, Piece, Shown};
 use super::product::{Product, Sku};
 use super::rules::Limits;
 use super::store::Trouble;
@@ -29,6 +30,9 @@ pub(super) struct Shared {
     settings: RwLock<Settings>,
     products: RwLock<BTreeMap<Sku, Arc<Product>>>,
     counters: Mutex<Counters>,
+    shown: Mutex<Shown>,
+    /// Its lock is held while a piece is rendered, and that of the products within it.
+    catalogue: Mutex<Catalogue>,
     /// Why the store cannot be used; none: it can.
     trouble: RwLock<Option<Trouble>>,
     pub(super) feed: Feed,
@@ -59,6 +63,8 @@ impl Shared {
             settings: RwLock::new(settings),
             products: RwLock::default(),
             counters: Mutex::new(Counters::new(0)),
+            shown: Mutex::default(),
+            catalogue: Mutex::default(),
             trouble: RwLock::new(Some(trouble)),
             feed,
             log_end: watch::Sender::new(0),
@@ -78,10 +84,12 @@ impl Shared {
     }
 
     /// The store works, and this is what stands in it.
-    pub(super) fn opened(&self, board: &Board, counters: Counters) {
+    pub(super) fn opened(&self, board: &Board, counters: Counters, shown: Shown) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.products.write().unwrap_or_else(PoisonError::into_inner).clone_from(&board.products);
         *self.counters() = counters;
+        *self.shown() = shown;
+        self.catalogue().forget();
         self.feed.opened(board.seq());
         *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -123,6 +131,12 @@ impl Shared {
         }
         if let Some(last) = events.last() {
             self.log_end.send_replace(last.seq);
+            if events.iter().any(|event| matches!(event.kind, Kind::Show | Kind::Cue)) {
+                let mut shown = self.shown();
+                for event in &events {
+                    shown.take(event);
+                }
+            }
             self.feed.publish(Commit { events, products, orders, at_ms });
         }
     }
@@ -183,8 +197,27 @@ impl Shared {
         listed
     }
 
+    /// The stock of some products with SKUs after `after`, as it is at the place `told` in the log or later.
+    pub(super) fn stock_after(&self, at: Moment, after: Option<&Sku>, told: i64) -> Option<Piece> {
+        self.catalogue().piece(at, after, told, |limit| self.products_after(after, limit))
+    }
+
+    /// The show and the cue that stand, for pages.
+    pub(super) fn told_shown(&self, upto: i64) -> String {
+        let shown = self.shown().clone();
+        shown.render(upto, |sku| self.product(sku).is_some())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
+        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Products of the catalogue with SKUs after `after`, by SKU, at most `limit`.
-    pub(super) fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
+    fn products_after(&self, after: Option<&Sku>, limit: usize) -> Vec<Arc<Product>> {
         let all = self.products.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = all.range::<Sku, _>((from, Bound::Unbounded)).map(|(_, product)| product);

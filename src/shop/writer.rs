@@ -21,6 +21,7 @@ use crate::base::clock;
 use crate::base::loggate::FadingGate;
 
 use super::desk::{Board, Desk};
+use super::feed::Shown;
 use super::intent::{Done, Intent};
 use super::shared::{Settings, Shared};
 use super::store::{Before, NAME, Store, Trouble, TroubleKind, rows};
@@ -176,13 +177,14 @@ impl Writer {
             // A disk that is full or read-only often opens all the same: only writing tells.
             try_to_write(&mut store, now_ms).map_err(|error| of(error, &store))?;
             let (board, counters) = Board::load(&store, now_ms).map_err(|error| of(error, &store))?;
+            let shown = Shown::load(store.connection()).map_err(|error| of(error, &store))?;
             self.refusals = rows::refusals(store.connection()).map_err(|error| of(error, &store))?;
-            Ok((store, board, counters))
+            Ok((store, board, counters, shown))
         });
         match opened {
-            Ok((store, board, counters)) => {
+            Ok((store, board, counters, shown)) => {
                 info!(path = %store.path().display(), products = board.len(), "the order store is open");
-                self.shared.opened(&board, counters);
+                self.shared.opened(&board, counters, shown);
                 self.next_expiry_ms = board.next_expiry_ms;
                 self.retry_at = None;
                 self.retry_wait = RETRY_FIRST;

@@ -1,24 +1,26 @@
 //! `GET /api/v1/events`: what pages follow, as server-sent events (HTML, "Server-sent events").
 //!
 //! ```text
-//!   a new page:         retry, stock of everything ──────────────────────> news as they come
+//!   a new page:         retry, stock of everything, what is shown ───────> news as they come
 //!   one that was here:  retry, the log since then (or reset), stock ─────> news as they come
 //!   one that is late:          the log since then (or reset), stock ─────> news as they come
 //! ```
+//! After a reset a page is told what is shown, as a new one.
+//!
 //! Where a page stands is a place in the log. A pulse of the feed says from which place to which it tells, so that it is
 //! sent where it fits on, left out where the page knows it, and replaced by the log where it overlaps: nothing comes
 //! twice and nothing is left out. Everybody gets the same bytes; a page's own part is its place, and the piece
 //! that waits for it. A page that takes none for half a minute is let go by its connection.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode};
 use tokio::sync::watch;
 
-use crate::base::clock;
 use crate::base::metrics::Exposition;
 use crate::config::schema::Http;
 use crate::serve::answers::{Answer, content, problem_of, told, with};
@@ -26,9 +28,8 @@ use crate::serve::body::{Body, Gone, Teller};
 use crate::serve::gate::{Full, Gate, Places, Ticket};
 use crate::serve::house;
 use crate::shop::Orders;
-use crate::shop::feed::{Next, Page, write_event, write_stock};
+use crate::shop::feed::{Next, Page, write_event};
 use crate::shop::fields::Fault;
-use crate::shop::product::Sku;
 
 use super::asked::Asked;
 use super::problems::{self, Missing};
@@ -44,8 +45,15 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// small core half busy.
 const PAGES_MAX: u32 = 2_000;
 
-/// What a browser waits before it comes back, in milliseconds.
-const RETRY: &str = "retry: 2000\n\n";
+/// Of these from one address: behind a router, or a proxy, much of the audience has the same one.
+const PAGES_PER_ADDRESS_MAX: u32 = 500;
+
+/// What a browser waits before it comes back, in milliseconds: each another time, so that pages which were cut off
+/// together, by a restart of the box or of an access point, do not come back together.
+const RETRY: Range<u32> = 1_000..3_000;
+
+/// The same for one that was turned away.
+const RETRY_LATER: Range<u32> = 5_000..10_000;
 
 /// Something is said this often, so that either end notices when the other is gone.
 const QUIET_AT_MOST: Duration = Duration::from_secs(15);
@@ -58,41 +66,59 @@ const WHOLE_FOR: Duration = Duration::from_secs(600);
 /// Events that a page may have missed and still get from the log; who missed more reads the lists, which is less.
 const CAUGHT_UP_MAX: i64 = 2_000;
 
-/// Events in one piece of that, and products in one piece of stock: some ten KiB, which is what a page that takes
-/// nothing costs.
+/// Events in one piece of that: some ten KiB, which is what a page that takes nothing costs.
 const LOG_ROWS: usize = 100;
-const STOCK_ROWS: usize = 64;
 
 /// All event pages.
 #[derive(Debug)]
 pub(in crate::serve) struct Pages {
     gate: Gate,
     refused: AtomicU64,
+    turns: AtomicU32,
     ending: watch::Sender<bool>,
 }
 
 impl Default for Pages {
     fn default() -> Pages {
         let ending = watch::Sender::new(false);
-        Pages { gate: Gate::default(), refused: AtomicU64::new(0), ending }
+        Pages { gate: Gate::default(), refused: AtomicU64::new(0), turns: AtomicU32::new(0), ending }
     }
 }
 
 impl Pages {
-    fn enter(&self, http: &Http, peer: IpAddr) -> Result<Ticket, Answer> {
-        let places = Places { box_max: PAGES_MAX, address_max: http.max_viewers_per_address };
-        self.gate.enter(peer, places).map_err(|full| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            let words = match full {
-                Full::Box => format!("{PAGES_MAX} pages follow the events, as many as can."),
-                Full::Address => "As many pages follow the events from this address as may \
+    /// Takes a place. `waits`: who asks is an `EventSource`, for which an error is the end for good: it is told to come
+    /// back, by an answer that is over at once.
+    fn enter(&self, http: &Http, peer: IpAddr, waits: bool) -> Result<Ticket, Answer> {
+        let full = match self.gate.enter(peer, places(http)) {
+            Ok(place) => return Ok(place),
+            Err(full) => full,
+        };
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let words = match full {
+            Full::Box => format!("{PAGES_MAX} pages follow the events, as many as can."),
+            Full::Address => {
+                let max = places(http).address_max;
+                format!(
+                    "{max} pages follow the events from this address, as many as may \
                     (http.max_viewers_per_address)."
-                    .to_owned(),
-            };
-            let title = "Too many pages";
-            let answer = problem_of(StatusCode::SERVICE_UNAVAILABLE, "too-many-pages", title, &words);
-            with(answer, header::RETRY_AFTER, "5")
-        })
+                )
+            }
+        };
+        if waits {
+            let told = format!(": {words}\n{}", self.retry(RETRY_LATER));
+            return Err(headers(content(StatusCode::OK, CONTENT_TYPE, told)));
+        }
+        let title = "Too many pages";
+        let answer = problem_of(StatusCode::SERVICE_UNAVAILABLE, "too-many-pages", title, &words);
+        Err(with(answer, header::RETRY_AFTER, "5"))
+    }
+
+    /// The line that says when to come back: spread evenly over the span, whoever asks.
+    fn retry(&self, span: Range<u32>) -> String {
+        // Multiples of the golden ratio lie evenly (Knuth, The Art of Computer Programming, 6.4).
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+        let part = (u64::from(turn) * u64::from(span.end - span.start)) >> 32;
+        format!("retry: {}\n\n", u64::from(span.start) + part)
     }
 
     /// Ends all pages.
@@ -112,6 +138,15 @@ impl Pages {
     }
 }
 
+/// Who lets any number of viewers in from one address lets any number of pages in as well.
+fn places(http: &Http) -> Places {
+    let address_max = match http.max_viewers_per_address {
+        0 => 0,
+        viewers => viewers.max(PAGES_PER_ADDRESS_MAX),
+    };
+    Places { box_max: PAGES_MAX, address_max }
+}
+
 /// `GET /events`
 pub(super) async fn follow(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     let is_full = asked.is_by_shop().await?;
@@ -121,16 +156,26 @@ pub(super) async fn follow(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     }
     let house = asked.house;
     let page = house.parts.orders.page().map_err(|error| problems::of(error, Missing::Order))?;
-    let place = house.pages.enter(&house.http(), asked.peer)?;
+    let place = house.pages.enter(&house.http(), asked.peer, is_event_source(asked.headers()))?;
     let (teller, body) = Body::told();
     let ending = house.pages.ending.subscribe();
-    let follower = Follower { orders: house.parts.orders.clone(), page, is_full, told: 0, _place: place };
-    tokio::spawn(follower.run(teller, last, ending));
+    let retry = house.pages.retry(RETRY);
+    let orders = house.parts.orders.clone();
+    let follower = Follower { orders, page, is_full, told: 0, is_new: last.is_none(), _place: place };
+    tokio::spawn(follower.run(teller, retry, last, ending));
     Ok(headers(told(CONTENT_TYPE, body)))
 }
 
 fn headers(answer: Answer) -> Answer {
     with(with(answer, header::CACHE_CONTROL, "no-store"), BUFFERING, "no")
+}
+
+/// Browsers' `EventSource` says what it wants; who fetches the same by other means reads errors, or says it as well.
+fn is_event_source(headers: &HeaderMap) -> bool {
+    let wanted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    wanted
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CONTENT_TYPE)))
 }
 
 /// The place in the log where the page was: what browsers send when they come back, or the same in the address, for
@@ -164,23 +209,31 @@ struct Follower {
     is_full: bool,
     /// Up to here in the log the page was told.
     told: i64,
+    /// It does not know what is shown.
+    is_new: bool,
     _place: Ticket,
 }
 
 impl Follower {
-    async fn run(mut self, teller: Teller, last: Option<i64>, mut ending: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        teller: Teller,
+        retry: String,
+        last: Option<i64>,
+        mut ending: watch::Receiver<bool>,
+    ) {
         let is_full = self.is_full;
         tokio::select! {
             // Either way nobody is there any more.
-            _ = self.follow(&teller, last) => {}
+            _ = self.follow(&teller, retry, last) => {}
             () = teller.gone() => {}
             () = house::told_to_stop(&mut ending) => {}
             () = tokio::time::sleep(WHOLE_FOR), if is_full => {}
         }
     }
 
-    async fn follow(&mut self, teller: &Teller, last: Option<i64>) -> Result<(), Gone> {
-        teller.tell(RETRY.into()).await?;
+    async fn follow(&mut self, teller: &Teller, retry: String, last: Option<i64>) -> Result<(), Gone> {
+        teller.tell(retry.into()).await?;
         let Some(base) = self.begin(teller).await? else { return Ok(()) };
         match last {
             None => self.told = base,
@@ -191,18 +244,18 @@ impl Follower {
                 self.catch_up(teller, if last > newest { base } else { base.max(last) }).await?;
             }
         }
-        self.tell_stock(teller).await?;
+        self.tell_now(teller).await?;
         loop {
             match tokio::time::timeout(QUIET_AT_MOST, self.page.next()).await {
                 Err(_) => teller.tell(STILL_HERE.into()).await?,
                 Ok(Next::Over) => return Ok(()),
                 Ok(Next::Late(upto)) => {
                     self.catch_up(teller, upto).await?;
-                    self.tell_stock(teller).await?;
+                    self.tell_now(teller).await?;
                 }
                 Ok(Next::Pulse(pulse)) if pulse.is_reset => {
                     self.reset(teller, pulse.seq).await?;
-                    self.tell_stock(teller).await?;
+                    self.tell_now(teller).await?;
                 }
                 Ok(Next::Pulse(pulse)) if pulse.seq <= self.told => {}
                 Ok(Next::Pulse(pulse)) => {
@@ -253,32 +306,26 @@ impl Follower {
         let mut text = String::new();
         write_event(&mut text, "reset", Some(upto), &serde_json::json!({ "seq": upto }));
         self.told = upto;
+        self.is_new = true;
         teller.tell(text.into()).await
     }
 
-    /// Tells the stock of every product, as it is at the moment when the page takes it.
-    async fn tell_stock(&mut self, teller: &Teller) -> Result<(), Gone> {
-        let mut after: Option<Sku> = None;
-        loop {
-            let some = self.orders.products_after(after.as_ref(), STOCK_ROWS);
-            let Some(last) = some.last() else { return Ok(()) };
-            after = Some(last.sku.clone());
-            teller.tell(write_stock(&some, self.told, clock::unix_millis() as i64).into()).await?;
+    /// Tells the stock of every product, as it is at the moment when the page takes it, and what is shown to who cannot
+    /// know.
+    async fn tell_now(&mut self, teller: &Teller) -> Result<(), Gone> {
+        // Everybody gets the same stock, so the place stands before it: an id counts without an event as well.
+        teller.tell(format!("id: {}\n\n", self.told).into()).await?;
+        let mut after = None;
+        while let Some(piece) = self.orders.stock_after(after.as_ref(), self.told) {
+            teller.tell(piece.told).await?;
+            after = Some(piece.last);
         }
+        if std::mem::take(&mut self.is_new) {
+            teller.tell(self.orders.told_shown(self.told).into()).await?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_the_log_is_a_number_or_nothing_yet() {
-        assert_eq!(place(""), Ok(None));
-        assert_eq!(place("0"), Ok(Some(0)));
-        assert_eq!(place("999999999999999999"), Ok(Some(999_999_999_999_999_999)));
-        for text in ["-1", "+1", " 1", "1 ", "1.0", "x", "9999999999999999999", "١"] {
-            assert!(place(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use crate::shop::order::OrderState;
 use crate::shop::product::{Card, Stock};
 use crate::shop::rules::Move;
 
-fn sku(text: &str) -> Sku {
+pub(super) fn sku(text: &str) -> Sku {
     Sku::parse(text).expect("a SKU")
 }
 
@@ -14,7 +14,7 @@ fn price() -> Money {
     Money { amount: 1_999, currency: Currency::parse("CNY").expect("in use") }
 }
 
-fn product(name: &str, available: i64) -> Arc<Product> {
+pub(super) fn product(name: &str, available: i64) -> Arc<Product> {
     let card = Card {
         title: "Cup".into(),
         product: None,
@@ -38,7 +38,7 @@ fn product(name: &str, available: i64) -> Arc<Product> {
     })
 }
 
-fn event(seq: i64, kind: Kind) -> Event {
+pub(super) fn event(seq: i64, kind: Kind) -> Event {
     let data = Some(r#"{"stock":2}"#.to_owned());
     let of = Some("secret-id".to_owned());
     Event { seq, at_ms: 0, kind, sku: Some(sku("CUP-1")), of, by: Move::default(), data }
