@@ -15,7 +15,8 @@ use footlight::{
 /// What every exit code means, at the end of `--help`.
 const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while running; 2 the configuration or the \
                           command line is wrong; 3 the machine does not give what is asked for (the address \
-                          is taken, the data folder cannot be written or read); 130 and 143 a second \
+                          is taken, the data folder cannot be written or read); 4 an audit found something that is not as \
+                          it must be; 130 and 143 a second \
                           signal cut the stop short.";
 
 /// A streaming appliance for live commerce: captures, encodes, serves the LAN and pushes to the cloud.
@@ -60,6 +61,55 @@ enum Command {
         #[command(subcommand)]
         verb: TokenVerb,
     },
+    /// Proves from the log that no unit was sold twice and no order is lost; may run beside the box.
+    ///
+    /// Replays everything that happened and holds every product, order, reservation and key against it. Prints a
+    /// table of the SKUs, a line for each thing that is not as it must be, and a verdict. Writes nothing. Exit codes:
+    /// 0 it is proven; 2 the configuration is wrong; 3 the store cannot be read (missing, damaged, of a newer
+    /// version); 4 something is not as it must be.
+    Audit {
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes orders to a file, and recovers a damaged order store.
+    Orders {
+        #[command(subcommand)]
+        verb: OrdersVerb,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OrdersVerb {
+    /// Writes the orders, with buyers and how to reach them; may run beside the box.
+    Export {
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// CSV for spreadsheets, which run nothing that buyers wrote; JSON for programs.
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "csv")]
+        format: app::orders::Format,
+        /// Only orders with higher numbers: what came since the last time.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: i64,
+        /// Where to, whole or not at all, readable by you alone [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Makes a sound order store of a damaged one; stop the box first, or it must have refused the store.
+    ///
+    /// Copies every row that can still be read into a new database, counts anew what does not agree with the log,
+    /// audits the result and puts it into place. The damaged files stay beside it as footlight.db.damaged-...;
+    /// nothing is ever deleted. Exit codes: 0 it is recovered and proven, or was not damaged; 3 it cannot be
+    /// recovered, or a footlight works with it; 4 it is recovered, and a person must look at what is printed.
+    Recover {
+        /// The configuration, which names the data folder [default: as for run]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +150,8 @@ fn main() -> ExitCode {
         Command::Devices { json, .. } => devices(json),
         Command::Check { file, config } => check(file.or(config).as_deref()),
         Command::Token { verb } => token(&verb),
+        Command::Audit { config, json } => audit(config.as_deref(), json),
+        Command::Orders { verb } => orders(&verb),
     })
 }
 
@@ -139,17 +191,39 @@ fn token(verb: &TokenVerb) -> u8 {
     let (TokenVerb::New { config, .. } | TokenVerb::List { config } | TokenVerb::Revoke { config, .. }) =
         verb;
     let (out, said) = (&mut std::io::stdout(), &mut std::io::stderr());
-    let data_dir = match config::load(config.as_deref(), &environment()) {
-        Ok(loaded) => loaded.config.appliance.data_dir,
-        Err(problems) => {
-            say(said, &format!("{problems}\n"));
-            return exit::CONFIGURATION;
-        }
-    };
+    let Some(data_dir) = data_dir(config.as_deref()) else { return exit::CONFIGURATION };
     match verb {
         TokenVerb::New { role, name, .. } => app::tokens::make(&data_dir, *role, name, out, said),
         TokenVerb::List { .. } => app::tokens::list(&data_dir, out, said),
         TokenVerb::Revoke { id, .. } => app::tokens::revoke(&data_dir, id, said),
+    }
+}
+
+fn audit(config: Option<&std::path::Path>, json: bool) -> u8 {
+    let Some(data_dir) = data_dir(config) else { return exit::CONFIGURATION };
+    app::orders::audit(&data_dir, json, &mut std::io::stdout(), &mut std::io::stderr())
+}
+
+fn orders(verb: &OrdersVerb) -> u8 {
+    let (OrdersVerb::Export { config, .. } | OrdersVerb::Recover { config }) = verb;
+    let Some(data_dir) = data_dir(config.as_deref()) else { return exit::CONFIGURATION };
+    let (out, said) = (&mut std::io::stdout(), &mut std::io::stderr());
+    match verb {
+        OrdersVerb::Export { format, after, out: file, .. } => {
+            app::orders::export(&data_dir, *format, *after, file.as_deref(), out, said)
+        }
+        OrdersVerb::Recover { .. } => app::orders::recover(&data_dir, out, said),
+    }
+}
+
+/// The data folder that a configuration names; what is wrong with it is told.
+fn data_dir(config: Option<&std::path::Path>) -> Option<PathBuf> {
+    match config::load(config, &environment()) {
+        Ok(loaded) => Some(loaded.config.appliance.data_dir),
+        Err(problems) => {
+            say(&mut std::io::stderr(), &format!("{problems}\n"));
+            None
+        }
     }
 }
 

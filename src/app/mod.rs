@@ -11,6 +11,7 @@ mod descriptors;
 pub mod devices;
 mod house;
 pub mod logging;
+pub mod orders;
 mod signals;
 pub mod tokens;
 

@@ -11,6 +11,8 @@ pub const CONFIGURATION: u8 = 2;
 /// The machine does not give what the configuration asks for: the address is taken, the data folder cannot
 /// be written, what is kept there cannot be read.
 pub const ENVIRONMENT: u8 = 3;
+/// An audit found something that is not as it must be: a person must look at it.
+pub const AUDIT: u8 = 4;
 
 /// A second signal cut the stop short: what the shell shows for a process that the signal killed.
 pub const fn by_signal(signal: i32) -> i32 {

@@ -16,9 +16,11 @@
 //! Everything that happens stands in the log, written in the same transaction: what pages follow and audits replay.
 //! This room knows no HTTP and no streams; they go on whatever becomes of the disk.
 
+pub mod audit;
 pub mod counters;
 mod desk;
 pub mod event;
+pub mod export;
 pub mod feed;
 pub mod fields;
 pub mod ids;

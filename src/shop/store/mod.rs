@@ -4,13 +4,20 @@
 //! writer's thread; any number of read-only connections ([`read_only`]) look on, without ever waiting for it or
 //! making it wait. Nothing is decided here.
 
+mod log;
 mod open;
+mod proof;
+mod rebuild;
+mod recover;
 pub(super) mod rows;
+mod salvage;
 mod schema;
 mod trouble;
 mod write;
 
-pub use open::{LOCK, NAME, read_only};
+pub use open::{LOCK, NAME, look_only, read_only};
+pub use proof::audit;
+pub use recover::{Recovery, recover};
 pub use rows::{Answered, Reply, Totals};
 pub use trouble::{Trouble, TroubleKind};
 
