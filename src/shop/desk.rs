@@ -12,13 +12,16 @@ use tracing::error;
 use super::counters::{Counters, Sale};
 use super::event::{Event, Kind};
 use super::feed::Shown;
-use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
+use super::intent::{By, Done, Grant, Image, Intent, News, No, Noted, Placed, What};
 use super::money::{Currency, Money};
 use super::order::{HoldState, Key, Order, OrderState, Reservation, Wish};
 use super::product::{PRODUCTS_MAX, Product, ProductEdit, Sku, Stock};
 use super::rules::{self, Move, StockNews};
 use super::shared::Settings;
 use super::store::{Reply, Store, Writing, rows};
+
+/// Remarks on one piece of news, at most.
+const REMARKS_MAX: usize = 5;
 
 /// The setting that says when the show began.
 const SHOW_BEGAN: &str = "show_began";
@@ -161,7 +164,7 @@ impl<'d, 's> Desk<'d, 's> {
                     self.outcome.show_ms = Some(self.now_ms);
                     self.outcome.sales.clear();
                 }
-                Done::Noted { changed: 1, seq: self.outcome.seq }
+                Done::Noted { seq: self.outcome.seq }
             }
         })
     }
@@ -407,23 +410,31 @@ impl<'d, 's> Desk<'d, 's> {
     }
 
     fn news(&mut self, news: &News) -> rusqlite::Result<Done> {
-        let mut changed = 0;
+        let mut noted = Noted::default();
         for (id, to, reason) in &news.orders {
-            let Some(order) = rows::order_by_id(self.writing, id)? else { continue };
+            let Some(order) = rows::order_by_id(self.writing, id)? else {
+                noted
+                    .leave_alone(|| format!("{} of an order that is not known here: {id:.40?}", to.as_str()));
+                continue;
+            };
             if order.state.may_become(*to) {
                 self.advance(order, *to, reason.as_deref())?;
-                changed += 1;
+                noted.changed += 1;
+            } else if contradicts(order.state, *to) {
+                let (number, state) = (order.number, order.state.as_str());
+                noted.leave_alone(|| format!("order {number} is {state} here, and it says {}", to.as_str()));
             }
         }
         for (sku, grant) in &news.leases {
-            // A grant for what this box does not sell is no news for it.
-            let _ = self.lease(sku, Some(grant))?;
+            if self.lease(sku, Some(grant))?.is_err() {
+                noted.leave_alone(|| format!("a lease of {:?}, which is not sold here", sku.as_str()));
+            }
         }
         for (name, value) in &news.settings {
             self.writing.set(name, value)?;
             self.outcome.wrote = true;
         }
-        Ok(Done::Noted { changed, seq: self.outcome.seq })
+        Ok(Done::News(noted))
     }
 
     fn put_all(
@@ -602,6 +613,22 @@ impl<'d, 's> Desk<'d, 's> {
         let (sku, units, total) = (order.sku.clone(), i64::from(order.quantity), order.total);
         self.outcome.sales.push(Sale { sku, units, total, at_ms: order.at_ms, back });
     }
+}
+
+impl Noted {
+    fn leave_alone(&mut self, words: impl FnOnce() -> String) {
+        self.left_alone += 1;
+        if self.remarks.len() < REMARKS_MAX {
+            self.remarks.push(words());
+        }
+    }
+}
+
+/// Whether somebody must look: money for what was given back, or goods that were refused. What is merely behind, such as
+/// a repeated answer, contradicts nothing.
+fn contradicts(state: OrderState, said: OrderState) -> bool {
+    use OrderState::{Cancelled, Confirmed, Paid, Rejected};
+    matches!((state, said), (Cancelled | Rejected, Paid) | (Rejected, Confirmed) | (Paid, Rejected))
 }
 
 /// An answer that stands already.

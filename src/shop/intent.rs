@@ -75,6 +75,17 @@ pub struct News {
     pub settings: Vec<(&'static str, String)>,
 }
 
+/// What became of news.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Noted {
+    /// Orders that changed.
+    pub changed: usize,
+    /// What could not be followed: unknown orders and products, or orders that ended otherwise here.
+    pub left_alone: u64,
+    /// The first of these in words; for the log.
+    pub remarks: Vec<String>,
+}
+
 /// An order that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed<T> {
@@ -121,9 +132,10 @@ pub(super) enum Done {
     Reservation(Result<Placed<Reservation>, No>),
     /// The products as they are now, and whether each is new.
     Products(Result<Vec<(Arc<Product>, bool)>, No>),
-    /// How many of the news' orders changed; where the log stands.
+    /// What became of news.
+    News(Noted),
+    /// Where the log stands.
     Noted {
-        changed: usize,
         seq: i64,
     },
 }

@@ -38,5 +38,5 @@ pub mod times;
 pub mod transfer;
 mod writer;
 
-pub use intent::{By, Grant, Image, News, No, Placed};
+pub use intent::{By, Grant, Image, News, No, Noted, Placed};
 pub use orders::{OrderError, Orders, Running};

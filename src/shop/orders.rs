@@ -17,7 +17,7 @@ use crate::config::schema;
 use super::event::{Event, Kind};
 use super::feed::{self, Feed, Moment, Page, Piece};
 use super::ids::new_id;
-use super::intent::{By, Done, Grant, Image, Intent, News, No, Placed, What};
+use super::intent::{By, Done, Grant, Image, Intent, News, No, Noted, Placed, What};
 use super::order::{Key, Order, Reservation, Wish};
 use super::product::{Product, ProductEdit, Sku};
 use super::readers::{Readers, Unread};
@@ -269,8 +269,16 @@ impl Orders {
     /// # Errors
     /// What keeps the store from answering.
     pub async fn take_news(&self, news: News) -> Result<usize, OrderError> {
+        Ok(self.take_news_of_cloud(news).await?.changed)
+    }
+
+    /// As [`Orders::take_news`], and tells what could not be followed.
+    ///
+    /// # Errors
+    /// What keeps the store from answering.
+    pub(in crate::shop) async fn take_news_of_cloud(&self, news: News) -> Result<Noted, OrderError> {
         match self.ask(What::News(news)).await? {
-            Done::Noted { changed, .. } => Ok(changed),
+            Done::News(noted) => Ok(noted),
             _ => Err(OrderError::Stopping),
         }
     }
@@ -288,7 +296,7 @@ impl Orders {
         data: String,
     ) -> Result<i64, OrderError> {
         match self.ask(What::Note { kind, sku, of, data }).await? {
-            Done::Noted { seq, .. } => Ok(seq),
+            Done::Noted { seq } => Ok(seq),
             _ => Err(OrderError::Stopping),
         }
     }
@@ -399,6 +407,11 @@ impl Orders {
     /// Tells whenever something was committed, with the log's newest entry.
     pub(in crate::shop) fn log_end(&self) -> Result<watch::Receiver<i64>, OrderError> {
         Ok(self.room()?.shared.log_end())
+    }
+
+    /// Another number whenever the store's file may be another one.
+    pub(in crate::shop) fn epoch(&self) -> u64 {
+        self.0.as_ref().map_or(0, |room| room.shared.epoch())
     }
 
     /// A page that hears all news from where it begins.

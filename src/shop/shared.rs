@@ -92,6 +92,8 @@ impl Shared {
         self.catalogue().forget();
         self.feed.opened(board.seq());
         *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = None;
+        // Last, and whatever the place: who follows the log looks whether it is the one that was there before.
+        self.log_end.send_replace(board.seq());
     }
 
     /// The store does not work. What was known of the stock stays to be seen.
@@ -141,7 +143,7 @@ impl Shared {
         }
     }
 
-    /// Tells whenever something was committed, with the log's newest entry.
+    /// Tells whenever something was committed or the store was opened, with the log's newest entry.
     pub(super) fn log_end(&self) -> watch::Receiver<i64> {
         self.log_end.subscribe()
     }

@@ -59,6 +59,8 @@ pub struct Seen {
     pub authorization: Option<String>,
     /// Whether the signature is right; `None` without one.
     pub signature: Option<bool>,
+    /// `Footlight-Last-News`.
+    pub last_news: Option<String>,
     /// The request line's path.
     pub path: String,
     /// Counts connections: the same number came over the same one.
@@ -94,14 +96,21 @@ struct State {
     items_max: Option<usize>,
     secret: Option<String>,
     token: Option<String>,
-    updates: Vec<Value>,
-    leases: Vec<Value>,
+    /// Repeated until a request acknowledges an answer in which they stood.
+    updates: Vec<News>,
+    leases: Vec<News>,
     books: BTreeMap<String, Value>,
     /// Keys in the order in which they were first taken.
     taken: Vec<String>,
     requests: Vec<Seen>,
     sockets: Vec<TcpStream>,
     connections: usize,
+}
+
+/// An update or a lease, and the requests in whose answers it stood.
+struct News {
+    said: Value,
+    told_in: Vec<String>,
 }
 
 impl ShopCloud {
@@ -155,6 +164,11 @@ impl ShopCloud {
         self.state().faults.extend(faults);
     }
 
+    /// Faults that were not used are not to happen any more.
+    pub fn forget_faults(&self) {
+        self.state().faults.clear();
+    }
+
     /// What happens to all requests for which nothing else was said.
     pub fn always(&self, fault: Option<Fault>) {
         self.state().always = fault;
@@ -180,14 +194,22 @@ impl ShopCloud {
         self.state().items_max = Some(items);
     }
 
-    /// Tells this of an order with the next answer.
+    /// Tells this of an order with each answer until the box has it.
     pub fn update(&self, id: &str, state: &str, reason: Option<&str>) {
-        self.state().updates.push(json!({ "id": id, "state": state, "reason": reason }));
+        let said = json!({ "id": id, "state": state, "reason": reason });
+        self.state().updates.push(News { said, told_in: Vec::new() });
     }
 
-    /// Grants units with the next answer.
+    /// Grants units with each answer until the box has it.
     pub fn grant(&self, sku: &str, show: &str, units: i64, until: Option<&str>) {
-        self.state().leases.push(json!({ "sku": sku, "id": show, "units": units, "until": until }));
+        let said = json!({ "sku": sku, "id": show, "units": units, "until": until });
+        self.state().leases.push(News { said, told_in: Vec::new() });
+    }
+
+    /// Updates and leases that the box did not acknowledge yet.
+    pub fn unacknowledged(&self) -> usize {
+        let state = self.state();
+        state.updates.len() + state.leases.len()
     }
 
     /// Its books, by item key.
@@ -359,7 +381,16 @@ impl State {
             .and_then(|secret| Some(is_signed(secret, headers.get("footlight-signature")?, body)));
         let authorization = headers.get("authorization").cloned();
         let key = headers.get("idempotency-key").cloned().unwrap_or_default();
-        let seen = Seen { key, document, items: keys.clone(), authorization, signature, path, connection };
+        let last_news = headers.get("footlight-last-news").cloned();
+        if let Some(id) = &last_news {
+            let is_new = |news: &News| !news.told_in.contains(id);
+            self.updates.retain(is_new);
+            self.leases.retain(is_new);
+        }
+        let name = key.clone();
+        let items_of = keys.clone();
+        let seen =
+            Seen { key, document, items: items_of, authorization, signature, last_news, path, connection };
         let let_in = (self.secret.is_none() || seen.signature == Some(true))
             && self.token.as_ref().is_none_or(|token| {
                 seen.authorization.as_deref() == Some(format!("Bearer {token}").as_str())
@@ -383,7 +414,7 @@ impl State {
         if keys.iter().any(|key| self.refused.iter().any(|part| key.contains(part))) {
             return reply(422, "", r#"{"error":"an order is wrong"}"#);
         }
-        let body = self.take(&keys, items).to_string();
+        let body = self.take(&name, &keys, items).to_string();
         let good = reply(200, "Content-Type: application/json\r\n", &body);
         match fault {
             Fault::LoseAnswer => Reply { bytes: Vec::new(), then: Then::Close, ..good },
@@ -399,7 +430,7 @@ impl State {
         }
     }
 
-    fn take(&mut self, keys: &[String], items: Vec<Value>) -> Value {
+    fn take(&mut self, name: &str, keys: &[String], items: Vec<Value>) -> Value {
         let mut results = Vec::new();
         for (key, item) in keys.iter().zip(items) {
             let verdict =
@@ -410,7 +441,12 @@ impl State {
             results
                 .extend(verdict.map(|state| json!({ "key": key, "state": state, "more": [1, { "x": 2 }] })));
         }
-        let (updates, leases) = (std::mem::take(&mut self.updates), std::mem::take(&mut self.leases));
+        let tell = |news: &mut News| {
+            news.told_in.push(name.to_owned());
+            news.said.clone()
+        };
+        let updates: Vec<Value> = self.updates.iter_mut().map(tell).collect();
+        let leases: Vec<Value> = self.leases.iter_mut().map(tell).collect();
         json!({ "results": results, "updates": updates, "leases": leases, "version": 3 })
     }
 }

@@ -9,7 +9,7 @@ use crate::base::clock;
 use crate::serve::answers::{Answer, json as json_answer, problem_of, with};
 use crate::serve::auth::Role;
 use crate::serve::house::House;
-use crate::shop::outbox::{OutboxError, sign};
+use crate::shop::outbox::{Heard, OutboxError, sign};
 
 use super::asked::Asked;
 use super::problems::{self, Missing};
@@ -53,8 +53,9 @@ pub(super) async fn hear(asked: &mut Asked<'_>) -> Result<Answer, Answer> {
     let signature = signature.map_err(|fault| problems::invalid(&[fault]))?.map(str::to_owned);
     let body = asked.body(NEWS_BYTES_MAX).await?;
     let heard = asked.house.parts.outbox.hear(signature.as_deref(), &body).await;
-    let changed = heard.map_err(refused)?;
-    Ok(json_answer(StatusCode::OK, "application/json", &json!({ "changed": changed })))
+    let Heard { changed, left_alone } = heard.map_err(refused)?;
+    let told = json!({ "changed": changed, "left_alone": left_alone });
+    Ok(json_answer(StatusCode::OK, "application/json", &told))
 }
 
 fn refused(error: OutboxError) -> Answer {

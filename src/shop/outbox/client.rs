@@ -39,6 +39,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of an answer: 10,000 verdicts with short reasons fit.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// The header that tells which answer is on the box's disk.
+const LAST_NEWS: &str = "footlight-last-news";
+
 /// Seconds by which the cloud's clock may differ from ours before we say so when it lets us not in.
 const CLOCKS_APART_S: i64 = 60;
 
@@ -184,6 +187,9 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .header("idempotency-key", &document.id);
+        if let Some(last_news) = &document.last_news {
+            request = request.header(LAST_NEWS, last_news);
+        }
         if let Some(token) = &self.cloud.token {
             let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
             let mut value = value.map_err(|_| unsendable("`token` holds what no header can carry"))?;

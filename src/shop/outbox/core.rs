@@ -51,8 +51,9 @@ const STUCK_EVERY: Duration = Duration::from_secs(3_600);
 /// set aside, and all wait.
 pub const ASIDE_MAX: usize = 2_000;
 
-/// Answers in a row that are broken before a batch is doubted: from then on a question for news is asked between. If that
-/// is answered well and the batch still is not, one of its orders breaks the cloud, and is looked for by halving.
+/// Tries in a row that got no answer, or a broken one, before a batch is doubted: from then on a question for news is
+/// asked between. If that is answered and the batch still is not, it is more than the cloud or the line can take, or one
+/// of its orders breaks the cloud: it is halved.
 const DOUBTED_AFTER: u32 = 4;
 
 /// Bytes of items in one request; most servers and the proxies before them take 1 MiB.
@@ -91,6 +92,8 @@ pub struct Waiting {
     pub bytes: usize,
     /// How often the cloud refused it by itself.
     pub tries: u32,
+    /// How often the cloud answered that it does not have it.
+    pub answers: u32,
 }
 
 /// What the store knew when the box started.
@@ -202,6 +205,8 @@ pub struct Aside {
     pub seq: i64,
     /// How often the cloud refused it by itself; [`STUCK_AFTER`]: it is stuck.
     pub tries: u32,
+    /// How often the cloud answered that it does not have it.
+    pub answers: u32,
 }
 
 #[derive(Debug)]
@@ -213,6 +218,8 @@ struct Slot {
     tries: u32,
     /// How often the cloud wanted it again.
     asked: u32,
+    /// How often it was refused by itself or wanted again, ever.
+    answers: u32,
     /// Not before.
     due: Option<Instant>,
     aside: bool,
@@ -238,14 +245,22 @@ pub struct Core {
     reading: bool,
     gather_until: Option<Instant>,
     step: Step,
+    /// An answer could not be written, and is tried again then.
+    keep_at: Option<Instant>,
     /// Of which nobody knows whether the cloud has it: it goes again as it was, under its own name, so that the cloud
     /// can tell.
     repeat: Vec<i64>,
-    /// Broken answers in a row to batches, and whether the cloud answered a question well since the last.
+    /// Batches in a row with a broken answer or none, and whether the cloud is known to be well since the last.
     broken: u32,
     cloud_is_well: bool,
+    /// Up to here items were in a batch that was halved out of doubt.
+    suspect_to: i64,
+    /// Whether the last request was a question. A cloud that cannot answer those gets batches all the same, by turns.
+    last_was_question: bool,
     /// Nothing is sent before.
     hold_until: Option<Instant>,
+    /// Nor a question for news.
+    question_from: Option<Instant>,
     /// No item that was refused is tried before.
     alone_from: Option<Instant>,
     last_was_alone: bool,
@@ -277,10 +292,14 @@ impl Core {
             reading: false,
             gather_until: (restored.newest > restored.cursor).then_some(now),
             step: Step::Idle,
+            keep_at: None,
             repeat: Vec::new(),
             broken: 0,
             cloud_is_well: false,
+            suspect_to: 0,
+            last_was_question: false,
             hold_until: None,
+            question_from: None,
             alone_from: None,
             last_was_alone: false,
             limit: batch,
@@ -320,19 +339,14 @@ impl Core {
                 }
             }
             Event::Kept => self.kept(),
-            Event::KeepFailed => {
-                if let Step::Keeping(keep) = std::mem::replace(&mut self.step, Step::Idle)
-                    && !keep.settled.is_empty()
-                {
-                    self.repeat = keep.settled;
-                }
-                self.hold_until = Some(now + self.store.next_wait());
-            }
+            // News come once: what was answered is not asked for again, but written when it can be.
+            Event::KeepFailed => self.keep_at = Some(now + self.store.next_wait()),
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
             Event::Hurry => self.hurry(),
             Event::Tick => {}
         }
+        self.keep_again(now, &mut actions);
         self.read_on(now, &mut actions);
         self.send_next(now, &mut actions);
         actions
@@ -342,7 +356,7 @@ impl Core {
     pub fn wake_at(&self) -> Option<Instant> {
         let read = self.gather_until.filter(|_| self.wants_to_read());
         let send = if self.step == Step::Idle && !self.paused { self.send_at() } else { None };
-        read.into_iter().chain(send).min()
+        read.into_iter().chain(send).chain(self.keep_at).min()
     }
 
     /// Whether nothing is sent because somebody said so.
@@ -376,6 +390,17 @@ impl Core {
         self.read_to
     }
 
+    /// The log's newest entry.
+    pub fn newest(&self) -> i64 {
+        self.newest
+    }
+
+    /// How often the cloud answered that it does not have these items. With each such answer the same items make another
+    /// request, to which a cloud that remembers its answers has none yet.
+    pub fn answers_to(&self, items: &[i64]) -> u64 {
+        items.iter().filter_map(|seq| self.slots.get(seq)).map(|slot| u64::from(slot.answers)).sum()
+    }
+
     /// Whether all of the log was read.
     pub fn has_read_all(&self) -> bool {
         self.read_to >= self.newest
@@ -403,14 +428,18 @@ impl Core {
         for item in items.into_iter().filter(|item| item.seq > self.read_to) {
             self.slots.insert(item.seq, Slot::new(item, false));
         }
+        // A log that ends before what was read is another one: it is not read in circles until that is found out.
+        let again_at = if to > self.read_to { now } else { now + STORE_PATIENCE };
         self.read_to = self.read_to.max(to);
-        self.gather_until = (self.newest > self.read_to).then_some(now);
+        self.gather_until = (self.newest > self.read_to).then_some(again_at);
     }
 
     fn hurry(&mut self) {
         self.hold_until = None;
+        self.question_from = None;
         self.alone_from = None;
         self.exchanged = None;
+        self.keep_at = self.keep_at.map(|_| self.born);
         self.slots.values_mut().for_each(|slot| slot.due = None);
     }
 
@@ -418,6 +447,7 @@ impl Core {
     fn answered(&mut self, now: Instant, outcome: Outcome) -> Option<Keep> {
         let Step::Sent(sent) = std::mem::replace(&mut self.step, Step::Idle) else { return None };
         self.last_was_alone = self.is_alone(&sent);
+        self.last_was_question = sent.is_empty();
         let outcome = self.doubt(&sent, outcome);
         let is_answer = matches!(outcome, Outcome::Taken { .. });
         let mut keep = Keep::default();
@@ -437,7 +467,8 @@ impl Core {
             Outcome::Refused if sent.len() > 1 => self.halve(now, sent.len(), 1),
             Outcome::TooLarge | Outcome::Refused => {
                 let Some(seq) = sent.first() else {
-                    self.hold_until = Some(now + self.slow.next_wait());
+                    // Who refuses questions may take orders.
+                    self.question_from = Some(now + self.slow.next_wait());
                     return None;
                 };
                 self.refuse_alone(now, *seq);
@@ -460,18 +491,29 @@ impl Core {
         Some(keep)
     }
 
-    /// What an outcome is taken for, after what came before: a batch that breaks a cloud which is well is refused.
+    /// What an outcome is taken for, after what came before. A batch that breaks a cloud which is well is refused; one
+    /// that such a cloud does not answer is too large.
     fn doubt(&mut self, sent: &[i64], outcome: Outcome) -> Outcome {
-        match (&outcome, sent.is_empty()) {
-            (Outcome::Taken { .. }, true) => self.cloud_is_well = true,
-            (Outcome::Broken, false) => {
+        match (&outcome, sent.last()) {
+            // A question that is refused was heard, too.
+            (Outcome::Taken { .. } | Outcome::Refused | Outcome::TooLarge, None) => self.cloud_is_well = true,
+            (Outcome::Broken | Outcome::Failed, Some(last)) => {
                 self.broken = self.broken.saturating_add(1);
                 let well = std::mem::take(&mut self.cloud_is_well);
+                if self.last_was_alone {
+                    // It was found already, and the others have waited for it once.
+                    self.broken = self.broken.max(DOUBTED_AFTER + 1);
+                }
                 if well && self.broken > DOUBTED_AFTER {
-                    return Outcome::Refused;
+                    self.suspect_to = self.suspect_to.max(*last);
+                    return if outcome == Outcome::Broken { Outcome::Refused } else { Outcome::TooLarge };
                 }
             }
-            (Outcome::Taken { .. }, false) => (self.broken, self.cloud_is_well) = (0, false),
+            // One half went through: the other is doubted at once, not after as many tries again.
+            (Outcome::Taken { .. }, Some(_)) if self.has_suspects_beside(sent) => {
+                (self.broken, self.cloud_is_well) = (DOUBTED_AFTER, true);
+            }
+            (Outcome::Taken { .. }, Some(_)) => (self.broken, self.cloud_is_well) = (0, true),
             _ => {}
         }
         outcome
@@ -479,7 +521,12 @@ impl Core {
 
     /// Whether the cloud is to be asked for news before it gets this batch again.
     fn is_doubted(&self) -> bool {
-        self.broken >= DOUBTED_AFTER && !self.cloud_is_well
+        self.broken >= DOUBTED_AFTER && !self.cloud_is_well && !self.last_was_question
+    }
+
+    fn has_suspects_beside(&self, sent: &[i64]) -> bool {
+        let mut suspects = self.slots.range(..=self.suspect_to).filter(|(_, slot)| !slot.aside);
+        suspects.any(|(seq, _)| !sent.contains(seq))
     }
 
     /// The cloud answered as it should.
@@ -510,6 +557,7 @@ impl Core {
         // The cloud answers well: its wish is no trouble of the line, and each item has its own pace.
         let wait = RETRY_FIRST.saturating_mul(1 << slot.asked.min(10)).min(RETRY_MAX);
         slot.asked = slot.asked.saturating_add(1);
+        slot.answers = slot.answers.saturating_add(1);
         slot.due = Some(now + wait);
         slot.tries = 0;
         slot.aside |= room;
@@ -521,6 +569,7 @@ impl Core {
         let pause = self.split.next_wait();
         let Some(slot) = self.slots.get_mut(&seq) else { return };
         slot.tries = slot.tries.saturating_add(1);
+        slot.answers = slot.answers.saturating_add(1);
         let wait = if slot.is_stuck() { spread } else { RETRY_FIRST.saturating_mul(1 << slot.tries) };
         slot.due = Some(now + wait);
         slot.aside |= room;
@@ -535,6 +584,15 @@ impl Core {
             for seq in keep.settled {
                 self.slots.remove(&seq);
             }
+        }
+    }
+
+    fn keep_again(&mut self, now: Instant, actions: &mut Actions) {
+        if let (Step::Keeping(keep), Some(at)) = (&self.step, self.keep_at)
+            && at <= now
+        {
+            push(actions, Action::Keep(keep.clone()));
+            self.keep_at = None;
         }
     }
 
@@ -588,7 +646,8 @@ impl Core {
 
     /// When the cloud is asked for news; `None`: at once.
     fn poll_at(&self) -> Option<Instant> {
-        self.exchanged.map(|at| at + if self.open { POLL_OPEN } else { POLL_IDLE })
+        let due = self.exchanged.map(|at| at + if self.open { POLL_OPEN } else { POLL_IDLE });
+        due.into_iter().chain(self.question_from).max()
     }
 
     /// The next batch: what is due, in the log's order, of each order the first that is not settled; or one item that
@@ -627,7 +686,7 @@ impl Core {
 
     fn aside(&self, seq: i64) -> Option<Aside> {
         let slot = self.slots.get(&seq).filter(|slot| slot.aside)?;
-        Some(Aside { seq, tries: slot.tries })
+        Some(Aside { seq, tries: slot.tries, answers: slot.answers })
     }
 
     /// Everything up to here is settled or set aside, once these are.
@@ -640,8 +699,8 @@ impl Core {
 
 impl Slot {
     fn new(item: Waiting, aside: bool) -> Slot {
-        let Waiting { seq: _, order, at_ms, bytes, tries } = item;
-        Slot { order, at_ms, bytes, tries, asked: 0, due: None, aside }
+        let Waiting { seq: _, order, at_ms, bytes, tries, answers } = item;
+        Slot { order, at_ms, bytes, tries, asked: 0, answers, due: None, aside }
     }
 
     fn is_stuck(&self) -> bool {

@@ -66,6 +66,10 @@ pub(super) fn judge(heard: &Heard<'_>, keys: &[(String, i64)]) -> Judgement {
         ),
         429 | 503 => wrong(Outcome::Busy(*retry_after), format!("asks for time ({status})")),
         408 | 425 => wrong(Outcome::Failed, format!("did not take it in ({status})")),
+        400..=499 if keys.is_empty() => wrong(
+            Outcome::Refused,
+            format!("refuses to be asked for news ({status}): a batch of no items is answered 200 or 204"),
+        ),
         400..=499 => {
             wrong(Outcome::Refused, format!("refuses what it was sent ({status}): its own log says why"))
         }

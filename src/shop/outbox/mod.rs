@@ -23,6 +23,7 @@ mod task;
 mod waiting;
 pub mod wire;
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,7 +39,7 @@ use crate::config::schema;
 use super::{OrderError, Orders};
 use client::Client;
 use sign::SignatureError;
-use status::Board;
+use status::{Board, note_left_alone};
 use task::{Command, Task};
 use wire::{Answer, AnswerError, Sender};
 
@@ -46,6 +47,9 @@ pub use status::Status;
 
 /// What people may ask for before the first is done; one more is told to come again.
 const COMMANDS_WAITING: usize = 16;
+
+/// Documents of the cloud that are known again; they count for minutes, and a cloud does not speak as often.
+const SAID_MAX: usize = 4_096;
 
 /// Why something asked of the outbox was not done.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +83,20 @@ struct Shared {
     sender: Sender,
     board: Arc<Board>,
     running: Mutex<Option<Running>>,
+    said: Mutex<Said>,
+}
+
+/// Documents that the cloud signed and sent, newest last: who recorded one cannot say it again.
+#[derive(Default)]
+struct Said(VecDeque<[u8; 32]>);
+
+/// What became of what the cloud said by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Orders that changed.
+    pub changed: usize,
+    /// Parts that nobody could follow.
+    pub left_alone: u64,
 }
 
 struct Running {
@@ -91,7 +109,13 @@ impl Outbox {
     /// An outbox that sends nothing yet, for the box of this name at this site.
     pub fn new(orders: Orders, name: &str, site: &str) -> Outbox {
         let sender = Sender { name: name.to_owned(), site: site.to_owned() };
-        Outbox(Arc::new(Shared { orders, sender, board: Arc::default(), running: Mutex::default() }))
+        Outbox(Arc::new(Shared {
+            orders,
+            sender,
+            board: Arc::default(),
+            running: Mutex::default(),
+            said: Mutex::default(),
+        }))
     }
 
     /// Sends from now on, if the configuration says where to. Must be called within a tokio runtime, and after
@@ -163,12 +187,12 @@ impl Outbox {
         running.commands.try_send(command).map_err(|_| OutboxError::Busy)
     }
 
-    /// Takes what the cloud says by itself: a document as its answers, signed with the secret that both know. Says how
-    /// many orders changed.
+    /// Takes what the cloud says by itself: a document as its answers, signed with the secret that both know. The same
+    /// document with the same signature counts once.
     ///
     /// # Errors
     /// [`OutboxError`]; nothing of it counts then.
-    pub async fn hear(&self, signature: Option<&str>, body: &[u8]) -> Result<usize, OutboxError> {
+    pub async fn hear(&self, signature: Option<&str>, body: &[u8]) -> Result<Heard, OutboxError> {
         let secret = self.running().as_ref().map(|running| running.secret.clone()).ok_or(OutboxError::Off)?;
         let secret = secret.ok_or(OutboxError::NoSecret)?;
         let signature = signature.ok_or(SignatureError::Malformed)?;
@@ -176,7 +200,25 @@ impl Outbox {
         let mut answer = Answer::read(body)?;
         // Results belong to a batch.
         answer.results.clear();
-        self.0.orders.take_news(waiting::news(&answer)).await.map_err(OutboxError::Store)
+        let said = sign::document_of(signature, body);
+        if self.said().0.contains(&said) {
+            return Ok(Heard { changed: 0, left_alone: 0 });
+        }
+        let noted = self.0.orders.take_news_of_cloud(waiting::news(&answer)).await;
+        let noted = noted.map_err(OutboxError::Store)?;
+        let mut all_said = self.said();
+        if all_said.0.len() >= SAID_MAX {
+            all_said.0.pop_front();
+        }
+        all_said.0.push_back(said);
+        drop(all_said);
+        note_left_alone(&self.0.board, &answer.remarks, answer.left_alone);
+        note_left_alone(&self.0.board, &noted.remarks, noted.left_alone);
+        Ok(Heard { changed: noted.changed, left_alone: answer.left_alone + noted.left_alone })
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it stands.

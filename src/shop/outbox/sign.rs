@@ -4,6 +4,7 @@
 //! written, a dot and the body's bytes. The box signs what it sends to the cloud, and checks what the cloud sends to
 //! the box, by the same rule.
 
+use ring::digest::{SHA256, digest};
 use ring::hmac::{self, HMAC_SHA256};
 
 use crate::base::secret::Secret;
@@ -75,6 +76,14 @@ pub fn verify(
         return Err(SignatureError::Wrong);
     }
     if seconds.abs_diff(now_s) > tolerance_s { Err(SignatureError::Stale) } else { Ok(()) }
+}
+
+/// What was signed, whatever else stands in the header: the same for the same document said at the same second.
+pub(super) fn document_of(header: &str, body: &[u8]) -> [u8; 32] {
+    let time = header.split(',').find_map(|part| part.trim().strip_prefix("t=")).unwrap_or_default();
+    let mut known = [0; 32];
+    known.copy_from_slice(digest(&SHA256, &signed_bytes(time, body)).as_ref());
+    known
 }
 
 fn key(secret: &Secret) -> hmac::Key {

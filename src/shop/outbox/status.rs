@@ -1,10 +1,13 @@
 //! What people and machines see of the outbox.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tracing::warn;
 
+use crate::base::clock;
+use crate::base::loggate::LogGate;
 use crate::base::metrics::Exposition;
 use crate::shop::times::rfc3339;
 
@@ -32,8 +35,23 @@ pub struct Status {
     pub answered_ms: Option<i64>,
     /// When it is tried next, if nothing happens before.
     pub next_try: Option<Instant>,
+    /// What the cloud said and nobody could follow.
+    pub left_alone: u64,
     /// Requests by what became of them, in the order of [`RESULTS`].
     requests: [u64; RESULTS.len()],
+}
+
+/// What the cloud says may be wrong as often as it speaks.
+static LEFT_ALONE_LOG: LogGate = LogGate::new(Duration::from_secs(10));
+
+/// Counts what the cloud said and nobody could follow, and says what, now and then.
+pub(super) fn note_left_alone(board: &Board, remarks: &[String], count: u64) {
+    board.lock().left_alone += count;
+    if let Some((first, more)) = remarks.split_first()
+        && let Some(held_back) = LEFT_ALONE_LOG.pass(clock::now())
+    {
+        warn!(held_back, more = ?more, "what the cloud says is left alone: {first}");
+    }
 }
 
 /// The task writes, everybody reads.
@@ -72,6 +90,7 @@ impl Status {
             "trouble": self.trouble,
             "waiting": self.waiting,
             "stuck": self.stuck,
+            "left_alone": self.left_alone,
             "lag_seconds": self.lag_ms(now_ms) as f64 / 1_000.0,
             "answered_at": self.answered_ms.map(rfc3339),
             "next_try_in_ms": next_in,
@@ -116,6 +135,12 @@ impl Status {
             "Items the cloud refuses by themselves.",
             &[],
             self.stuck as f64,
+        );
+        page.counter(
+            "footlight_outbox_news_left_alone_total",
+            "What the cloud said and nobody could follow: unknown orders, or paid ones that are cancelled here.",
+            &[],
+            self.left_alone,
         );
         for (result, count) in RESULTS.into_iter().zip(self.requests) {
             let help = "Requests to the cloud by what became of them.";

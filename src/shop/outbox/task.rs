@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::base::clock;
 use crate::base::loggate::FadingGate;
@@ -17,7 +17,7 @@ use crate::shop::{OrderError, Orders};
 use super::client::{Answered, CallError, Client};
 use super::core::{Action, Actions, Core, Event, Keep, Outcome, Settings};
 use super::judge::{Heard, Judgement, judge};
-use super::status::Board;
+use super::status::{Board, note_left_alone};
 use super::waiting;
 use super::wire::{Answer, Document, Item, Sender};
 
@@ -55,6 +55,8 @@ type Flight = Pin<Box<dyn Future<Output = (Client, Result<Answered, CallError>)>
 /// A request as it was made.
 struct Sent {
     seqs: Vec<i64>,
+    /// How often the cloud had answered that it does not have these.
+    answers: u64,
     document: Document,
     /// Each item's key, with its place in the log.
     keys: Vec<(String, i64)>,
@@ -66,13 +68,24 @@ struct Running {
     host: String,
     board: Arc<Board>,
     core: Core,
+    settings: Settings,
+    /// Under which number the store was opened that the core knows: a file opened since may be another one.
+    epoch: u64,
     /// At home while no request is under way.
     client: Option<Client>,
     flight: Option<Flight>,
     /// What was sent last, to be sent again as it was.
     last: Option<Sent>,
-    /// What the cloud answered, until it is kept.
+    /// A question that was not answered, or whose answer is not kept: asked again as it was.
+    question: Option<Document>,
+    /// The newest request whose answer is on the disk.
+    last_news: Option<String>,
+    /// What the cloud answered, until it is kept, and whether it took the request: only then does keeping the answer
+    /// acknowledge anything.
     answer: Answer,
+    took: bool,
+    /// Whether the trouble that is told is the store's.
+    unwritten: bool,
     /// The cursor on disk.
     cursor: i64,
     counted_at: Option<Instant>,
@@ -86,9 +99,10 @@ impl Task {
     pub(super) async fn run(self) {
         let Task { orders, sender, client, host, settings, board, mut commands } = self;
         let Ok(mut newest) = orders.log_end() else { return };
-        let restored = loop {
+        let (epoch, (restored, last_news)) = loop {
+            let epoch = orders.epoch();
             match waiting::restore(&orders).await {
-                Ok(restored) => break restored,
+                Ok(restored) => break (epoch, restored),
                 // The store says by itself why it cannot be used.
                 Err(_) => drop(timeout(STORE_PATIENCE, newest.changed()).await),
             }
@@ -101,10 +115,16 @@ impl Task {
             host,
             board,
             core,
+            settings,
+            epoch,
             client: Some(client),
             flight: None,
             last: None,
+            question: None,
+            last_news,
             answer: Answer::default(),
+            took: false,
+            unwritten: false,
             cursor,
             counted_at: None,
             behind: 0,
@@ -113,6 +133,7 @@ impl Task {
         running.feed(Event::Tick).await;
         loop {
             let event = running.next_event(&mut newest, &mut commands).await;
+            running.look_at_store().await;
             running.feed(event).await;
         }
     }
@@ -149,6 +170,31 @@ impl Running {
         }
     }
 
+    /// A store that was opened anew may be an older one that somebody put back. Then what the core knows is of a log that
+    /// is no more: it starts over from what the store says. An answer that is not written is dropped with it; the cloud
+    /// tells its news again, since they were not acknowledged.
+    async fn look_at_store(&mut self) {
+        let epoch = self.orders.epoch();
+        // The client comes home with the answer; until then nothing is sent or kept.
+        if epoch == self.epoch || self.flight.is_some() || self.orders.trouble().is_some() {
+            return;
+        }
+        // Asked again with the next event: the store is the same in nearly all cases.
+        let Ok((restored, last_news)) = waiting::restore(&self.orders).await else { return };
+        self.epoch = epoch;
+        if restored.cursor >= self.cursor && restored.newest >= self.core.newest() {
+            return;
+        }
+        error!(
+            from = restored.cursor,
+            "the order store is an older one than before: its orders go to the cloud from where it stood then"
+        );
+        self.cursor = restored.cursor;
+        self.last_news = last_news;
+        (self.last, self.question, self.answer) = (None, None, Answer::default());
+        self.core = Core::new(clock::now(), &self.settings, restored);
+    }
+
     /// Lets the core decide, does what it says, and hears what came of it, until it has nothing more to say.
     async fn feed(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
@@ -162,6 +208,10 @@ impl Running {
     async fn obey(&mut self, actions: Actions, events: &mut VecDeque<Event>) {
         for action in actions {
             match action {
+                // It may be another log.
+                Action::Read { .. } if self.orders.epoch() != self.epoch => {
+                    events.push_back(Event::ReadFailed);
+                }
                 Action::Read { after, limit } => {
                     let found = waiting::read(&self.orders, after, limit).await;
                     events.push_back(match found {
@@ -191,6 +241,10 @@ impl Running {
             Command::Pause(paused, reply) => {
                 let kept = self.orders.take_news(waiting::pausing(paused)).await;
                 let is_kept = kept.is_ok();
+                if is_kept {
+                    // Who asked looks at once.
+                    self.board.lock().paused = paused;
+                }
                 let _ = reply.send(kept.map(|_| ()));
                 match (is_kept, paused) {
                     (true, true) => Event::Pause,
@@ -205,8 +259,14 @@ impl Running {
     /// Starts a request.
     async fn send(&mut self, seqs: Vec<i64>) -> Result<(), OrderError> {
         let Some(mut client) = self.client.take() else { return Err(OrderError::Stopping) };
-        let again = self.last.as_ref().filter(|last| last.seqs == seqs && !seqs.is_empty());
-        let document = if let Some(last) = again {
+        let answers = self.core.answers_to(&seqs);
+        let again = self.last.as_ref().filter(|last| (&last.seqs, last.answers) == (&seqs, answers));
+        let mut document = if seqs.is_empty() {
+            let new = || Document::question(&self.sender, clock::unix_millis() as i64);
+            let document = self.question.get_or_insert_with(new).clone();
+            self.last = Some(Sent { seqs, answers, document: document.clone(), keys: Vec::new() });
+            document
+        } else if let Some(last) = again {
             last.document.clone()
         } else {
             let items = match waiting::items(&self.orders, seqs.clone()).await {
@@ -216,11 +276,12 @@ impl Running {
                     return Err(error);
                 }
             };
-            let document = Document::new(&self.sender, &items, clock::unix_millis() as i64);
+            let document = Document::batch(&self.sender, &items, answers);
             let keys = items.iter().map(|item: &Item| (item.key(), item.seq)).collect();
-            self.last = Some(Sent { seqs, document: document.clone(), keys });
+            self.last = Some(Sent { seqs, answers, document: document.clone(), keys });
             document
         };
+        document.last_news.clone_from(&self.last_news);
         self.flight = Some(Box::pin(async move {
             let outcome = client.post(&document).await;
             (client, outcome)
@@ -249,11 +310,15 @@ impl Running {
         };
         let Judgement { outcome, answer, trouble } = judged;
         self.board.lock().count(&outcome);
+        if keys.is_empty() && matches!(outcome, Outcome::Refused | Outcome::TooLarge) {
+            self.question = None;
+        }
         match trouble {
             Some(words) => self.note_trouble(&words),
             None => self.note_well(&answer),
         }
         self.answer = answer;
+        self.took = matches!(outcome, Outcome::Taken { .. });
         Event::Answered(outcome)
     }
 
@@ -265,11 +330,7 @@ impl Running {
     }
 
     fn note_well(&mut self, answer: &Answer) {
-        for remark in &answer.remarks {
-            if let Some(held_back) = self.trouble_log.pass(clock::now()) {
-                warn!(held_back, "{} says what is not known here: {remark}", self.host);
-            }
-        }
+        note_left_alone(&self.board, &answer.remarks, answer.left_alone);
         let mut status = self.board.lock();
         status.answered_ms = Some(clock::unix_millis() as i64);
         if status.trouble.take().is_some() {
@@ -279,6 +340,9 @@ impl Running {
 
     /// Writes an answer and where we stand; false if it is not on the disk.
     async fn keep(&mut self, keep: &Keep) -> bool {
+        if self.orders.epoch() != self.epoch {
+            return self.cannot_write("the order store is opened again");
+        }
         let mut news = waiting::news(&self.answer);
         // An item without a result counts as taken.
         let keys = self.last.as_ref().map(|last| &last.keys[..]).unwrap_or_default();
@@ -293,22 +357,41 @@ impl Running {
             && keep.aside.is_empty()
             && news.orders.is_empty()
             && news.leases.is_empty();
+        let answered = self.last.as_ref().filter(|_| self.took).map(|last| last.document.id.clone());
+        let last_news = answered.or_else(|| self.last_news.clone());
         if nothing && keep.cursor - self.cursor < CURSOR_LAG {
+            self.kept(last_news);
             return true;
         }
         let mut aside = self.core.set_aside();
         aside.retain(|aside| !keep.settled.contains(&aside.seq));
-        news.settings = waiting::settings(keep, &aside);
-        match self.orders.take_news(news).await {
-            Ok(_) => {
+        news.settings = waiting::settings(keep, &aside, last_news.as_deref());
+        match self.orders.take_news_of_cloud(news).await {
+            Ok(noted) => {
+                note_left_alone(&self.board, &noted.remarks, noted.left_alone);
                 self.cursor = keep.cursor;
+                self.kept(last_news);
                 true
             }
-            Err(error) => {
-                self.note_trouble(&format!("what the cloud answered cannot be written: {error:?}"));
-                false
-            }
+            Err(error) => self.cannot_write(&format!("{error:?}")),
         }
+    }
+
+    fn cannot_write(&mut self, why: &str) -> bool {
+        self.unwritten = true;
+        self.note_trouble(&format!("what the cloud answered cannot be written: {why}"));
+        false
+    }
+
+    /// What was answered up to this request is on the disk.
+    fn kept(&mut self, last_news: Option<String>) {
+        if self.question.as_ref().is_some_and(|question| Some(&question.id) == last_news.as_ref()) {
+            self.question = None;
+        }
+        if std::mem::take(&mut self.unwritten) {
+            self.board.lock().trouble = None;
+        }
+        self.last_news = last_news;
     }
 
     /// Shows how it stands.

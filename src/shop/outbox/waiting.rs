@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use rusqlite::{Connection, params};
 use serde_json::Value;
+use tracing::error;
 
 use crate::shop::order::{Order, OrderState};
 use crate::shop::product::Sku;
@@ -19,8 +20,11 @@ use super::wire::{self, Answer, Item, Verdict, What};
 /// Everything in the log up to here is settled or set aside.
 const CURSOR: &str = "outbox_cursor";
 
-/// What is set aside, as `SEQ:TRIES` with commas between.
+/// What is set aside, as `SEQ:TRIES:ANSWERS` with commas between.
 const ASIDE: &str = "outbox_aside";
+
+/// The newest request whose answer is on the disk.
+const LAST_NEWS: &str = "outbox_last_news";
 
 /// `1` while nobody wants anything sent.
 const PAUSED: &str = "outbox_paused";
@@ -42,22 +46,40 @@ pub(super) struct Found {
     pub(super) to: i64,
 }
 
-/// Where the outbox stood when the box stopped.
-pub(super) async fn restore(orders: &Orders) -> Result<Restored, OrderError> {
+/// Where the outbox stood when the box stopped, and the newest request whose answer is on the disk.
+pub(super) async fn restore(orders: &Orders) -> Result<(Restored, Option<String>), OrderError> {
     orders
         .look(|from| {
+            let newest = rows::last_seq(from)?;
             let cursor = rows::setting(from, CURSOR)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let cursor = within_log(cursor, newest);
             let kept = rows::setting(from, ASIDE)?.unwrap_or_default();
             let mut aside = Vec::new();
-            for Aside { seq, tries } in read_aside(&kept) {
-                if let Some((_, order, at_ms)) = entry(from, seq)? {
-                    aside.push(waiting(seq, &order, at_ms, tries));
+            for Aside { seq, tries, answers } in read_aside(&kept) {
+                // What lies behind the cursor is read anyway.
+                if let Some((_, order, at_ms)) = entry(from, seq)?.filter(|_| seq <= cursor) {
+                    aside.push(Waiting { tries, answers, ..waiting(seq, &order, at_ms) });
                 }
             }
             let paused = rows::setting(from, PAUSED)?.as_deref() == Some("1");
-            Ok(Restored { cursor, newest: rows::last_seq(from)?, aside, paused, open: is_open(from)? })
+            let restored = Restored { cursor, newest, aside, paused, open: is_open(from)? };
+            Ok((restored, rows::setting(from, LAST_NEWS)?))
         })
         .await
+}
+
+/// A cursor beyond the log's end belongs to another log: from which entry on this one was told is not known, and what
+/// the cloud has already does no harm.
+fn within_log(cursor: i64, newest: i64) -> i64 {
+    if cursor <= newest {
+        return cursor;
+    }
+    error!(
+        cursor,
+        newest,
+        "where the outbox stands lies beyond the log's end: all orders in the store are told to the cloud again"
+    );
+    0
 }
 
 /// Items behind this entry of the log.
@@ -74,7 +96,7 @@ pub(super) async fn read(orders: &Orders, after: i64, limit: usize) -> Result<Fo
         let mut items = Vec::with_capacity(found.len());
         for (seq, id, at_ms) in found {
             if let Some(order) = rows::order_by_id(from, id.as_deref().unwrap_or_default())? {
-                items.push(waiting(seq, &order, at_ms, 0));
+                items.push(waiting(seq, &order, at_ms));
             }
         }
         Ok(Found { items, to })
@@ -140,9 +162,11 @@ pub(super) fn news(answer: &Answer) -> News {
     }
 }
 
-/// Where the outbox stands, as settings.
-pub(super) fn settings(keep: &Keep, aside: &[Aside]) -> Vec<(&'static str, String)> {
-    vec![(CURSOR, keep.cursor.to_string()), (ASIDE, write_aside(aside))]
+/// Where the outbox stands, and the newest request whose answer is on the disk with it, as settings.
+pub(super) fn settings(keep: &Keep, aside: &[Aside], last_news: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut settings = vec![(CURSOR, keep.cursor.to_string()), (ASIDE, write_aside(aside))];
+    settings.extend(last_news.map(|id| (LAST_NEWS, id.to_owned())));
+    settings
 }
 
 /// Whether it is paused, as a setting.
@@ -163,10 +187,10 @@ fn entry(from: &Connection, seq: i64) -> rusqlite::Result<Option<(What, Order, i
     Ok(order.map(|order| (what, order, event.at_ms)))
 }
 
-fn waiting(seq: i64, order: &Order, at_ms: i64, tries: u32) -> Waiting {
+fn waiting(seq: i64, order: &Order, at_ms: i64) -> Waiting {
     // A text's characters may need six bytes each in JSON; most need one.
     let bytes = ITEM_BYTES + 2 * (order.buyer.len() + order.contact.len());
-    Waiting { seq, order: order.id.clone(), at_ms, bytes, tries }
+    Waiting { seq, order: order.id.clone(), at_ms, bytes, tries: 0, answers: 0 }
 }
 
 /// An order as the cloud gets it: nothing in it that changes by itself from one try to the next.
@@ -186,18 +210,21 @@ fn is_open(from: &Connection) -> rusqlite::Result<bool> {
 
 fn write_aside(aside: &[Aside]) -> String {
     let mut text = String::new();
-    for Aside { seq, tries } in aside {
+    for Aside { seq, tries, answers } in aside {
         let comma = if text.is_empty() { "" } else { "," };
         // A String takes what is written.
-        let _ = write!(text, "{comma}{seq}:{tries}");
+        let _ = write!(text, "{comma}{seq}:{tries}:{answers}");
     }
     text
 }
 
 fn read_aside(text: &str) -> Vec<Aside> {
     let entry = |entry: &str| {
-        let (seq, tries) = entry.split_once(':')?;
-        Some(Aside { seq: seq.parse().ok()?, tries: tries.parse().ok()? })
+        let mut parts = entry.split(':');
+        let (seq, tries) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        // Not written by the first versions.
+        let answers = parts.next().and_then(|part| part.parse().ok()).unwrap_or(tries);
+        Some(Aside { seq, tries, answers })
     };
     text.split(',').filter_map(entry).take(ASIDE_MAX).collect()
 }
@@ -208,11 +235,17 @@ mod tests {
 
     #[test]
     fn what_is_set_aside_is_found_again() {
-        let aside = vec![Aside { seq: 7, tries: 0 }, Aside { seq: 12_345, tries: 5 }];
-        assert_eq!(write_aside(&aside), "7:0,12345:5");
+        let aside = vec![Aside { seq: 7, tries: 0, answers: 3 }, Aside { seq: 12_345, tries: 5, answers: 9 }];
+        assert_eq!(write_aside(&aside), "7:0:3,12345:5:9");
         assert_eq!(read_aside(&write_aside(&aside)), aside);
         assert_eq!(read_aside(""), []);
-        assert_eq!(read_aside("x:1,3:,4:1"), [Aside { seq: 4, tries: 1 }]);
+        assert_eq!(read_aside("x:1,3:,4:1"), [Aside { seq: 4, tries: 1, answers: 1 }]);
+    }
+
+    #[test]
+    fn a_cursor_that_belongs_to_another_log_leaves_no_order_out() {
+        assert_eq!([within_log(0, 0), within_log(7, 7), within_log(3, 7)], [0, 7, 3]);
+        assert_eq!(within_log(8, 7), 0, "all of it is told again");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The documents that go to the cloud and come back.
 //!
-//! Pure. What the cloud says is somebody else's word: every text is bounded, what has the wrong type is an error that
-//! names its place, and members that are not known here are left alone.
+//! Pure. What the cloud says is somebody else's word: every text is bounded, what has the wrong type is named with its
+//! place, and members that are not known here are left alone. A wrong result makes the whole answer an error, since
+//! nobody could tell which items are settled; a wrong update or lease is left out, since it would come again with every
+//! answer and hold all orders up.
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
@@ -62,6 +64,9 @@ pub struct Document {
     pub id: String,
     /// JSON.
     pub body: Vec<u8>,
+    /// The newest request whose answer is on the box's disk; the cloud tells no more what stood in that:
+    /// `Footlight-Last-News`.
+    pub last_news: Option<String>,
 }
 
 /// What the cloud says about one item.
@@ -112,8 +117,10 @@ pub struct Answer {
     pub updates: Vec<Said>,
     /// Stock for shows.
     pub leases: Vec<Grant>,
-    /// What was left alone because this version does not know it; for the log.
+    /// What was left alone because it is wrong, or not known to this version; for the log.
     pub remarks: Vec<String>,
+    /// How many updates and leases were left alone.
+    pub left_alone: u64,
 }
 
 /// Why an answer cannot be followed. Says where, and nothing of what stands there beyond a few characters.
@@ -150,8 +157,9 @@ impl Item {
 }
 
 impl Document {
-    /// A batch of these items; none: a question for news.
-    pub fn new(sender: &Sender, items: &[Item], sent_at_ms: i64) -> Document {
+    /// A batch of these items. `answers`: how often the cloud has answered that it does not have them, so that it is
+    /// another request than the one it answered so.
+    pub fn batch(sender: &Sender, items: &[Item], answers: u64) -> Document {
         let told = |item: &Item| {
             json!({
                 "key": item.key(),
@@ -161,19 +169,24 @@ impl Document {
             })
         };
         let items: Vec<Value> = items.iter().map(told).collect();
-        let sent_at = rfc3339(sent_at_ms);
-        // A question is a new one each time, or a cloud that remembers its answers would give the first for ever.
-        let asked_at = if items.is_empty() { sent_at.as_str() } else { "" };
-        let content = json!([sender.name, sender.site, asked_at, items]).to_string();
-        let id = hex(&digest(&SHA256, content.as_bytes()).as_ref()[..16]);
+        let id = name_of(&json!([sender.name, sender.site, answers, items]));
+        // No time of this try: the same name is the same body.
+        let body = json!({ "box": sender.name, "site": sender.site, "batch": id, "items": items });
+        Document { id, body: body.to_string().into_bytes(), last_news: None }
+    }
+
+    /// A question for news. It is a new one each time, or a cloud that remembers its answers would give the first for
+    /// ever; one that was not answered is sent again as it is.
+    pub fn question(sender: &Sender, asked_at_ms: i64) -> Document {
+        let id = name_of(&json!([sender.name, sender.site, asked_at_ms]));
         let body = json!({
             "box": sender.name,
             "site": sender.site,
             "batch": id,
-            "sent_at": sent_at,
-            "items": items,
+            "sent_at": rfc3339(asked_at_ms),
+            "items": [],
         });
-        Document { id, body: body.to_string().into_bytes() }
+        Document { id, body: body.to_string().into_bytes(), last_news: None }
     }
 }
 
@@ -201,23 +214,39 @@ impl Answer {
             });
             answer.results.push(Said { of, verdict, reason });
         }
-        for entry in Entry::list(&document, "updates")? {
-            let reason = entry.reason()?;
-            let (of, state) = (entry.text("id")?, entry.text("state")?);
-            match Verdict::parse(&state).filter(|verdict| *verdict != Verdict::Retry) {
-                Some(verdict) => answer.updates.push(Said { of, verdict, reason }),
-                None => answer.remark(format!(
-                    "{}.state is {state:?}, which this version does not know: left alone",
-                    entry.place
-                )),
+        for entry in answer.entries_of(&document, "updates")? {
+            match entry.and_then(|entry| entry.update()) {
+                Ok(update) => answer.updates.push(update),
+                Err(wrong) => answer.leave_alone(&wrong),
             }
         }
-        for entry in Entry::list(&document, "leases")? {
-            let (sku, id) = (entry.text("sku")?, entry.text("id")?);
-            let (units, until_ms) = (entry.units()?, entry.until()?);
-            answer.leases.push(Grant { sku, id, units, until_ms });
+        for entry in answer.entries_of(&document, "leases")? {
+            match entry.and_then(|entry| entry.grant()) {
+                Ok(grant) => answer.leases.push(grant),
+                Err(wrong) => answer.leave_alone(&wrong),
+            }
         }
         Ok(answer)
+    }
+
+    /// A list that need not be right.
+    fn entries_of<'a>(
+        &mut self,
+        document: &'a Map<String, Value>,
+        name: &str,
+    ) -> Result<Vec<Result<Entry<'a>, AnswerError>>, AnswerError> {
+        match document.get(name) {
+            Some(other) if !other.is_array() && !other.is_null() => {
+                self.leave_alone(&wrong(name, "must be a list"));
+                Ok(Vec::new())
+            }
+            _ => Entry::each(document, name),
+        }
+    }
+
+    fn leave_alone(&mut self, wrong: &AnswerError) {
+        self.left_alone += 1;
+        self.remark(format!("{wrong}: left alone"));
     }
 
     /// Whether there is nothing in it.
@@ -253,6 +282,13 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn list<'a>(document: &'a Map<String, Value>, name: &str) -> Result<Vec<Entry<'a>>, AnswerError> {
+        Entry::each(document, name)?.into_iter().collect()
+    }
+
+    fn each<'a>(
+        document: &'a Map<String, Value>,
+        name: &str,
+    ) -> Result<Vec<Result<Entry<'a>, AnswerError>>, AnswerError> {
         let entries = match document.get(name) {
             None | Some(Value::Null) => return Ok(Vec::new()),
             Some(Value::Array(entries)) if entries.len() <= ENTRIES_MAX => entries,
@@ -265,7 +301,22 @@ impl Entry<'_> {
                 _ => Err(wrong(&place, "must be an object")),
             }
         };
-        entries.iter().enumerate().map(entry).collect()
+        Ok(entries.iter().enumerate().map(entry).collect())
+    }
+
+    fn update(&self) -> Result<Said, AnswerError> {
+        let reason = self.reason()?;
+        let (of, state) = (self.text("id")?, self.text("state")?);
+        let verdict = Verdict::parse(&state).filter(|verdict| *verdict != Verdict::Retry);
+        let verdict = verdict.ok_or_else(|| {
+            self.wrong("state", &format!("is {state:?}, which this version does not know of an update"))
+        })?;
+        Ok(Said { of, verdict, reason })
+    }
+
+    fn grant(&self) -> Result<Grant, AnswerError> {
+        let (sku, id) = (self.text("sku")?, self.text("id")?);
+        Ok(Grant { sku, id, units: self.units()?, until_ms: self.until()? })
     }
 
     fn text(&self, name: &str) -> Result<String, AnswerError> {
@@ -308,6 +359,10 @@ impl Entry<'_> {
     }
 }
 
+fn name_of(content: &Value) -> String {
+    hex(&digest(&SHA256, content.to_string().as_bytes()).as_ref()[..16])
+}
+
 fn wrong(place: &str, wanted: &str) -> AnswerError {
     AnswerError::Wrong { place: place.to_owned(), wanted: wanted.to_owned() }
 }
@@ -334,27 +389,34 @@ mod tests {
     #[test]
     fn the_same_items_have_the_same_name_whenever_they_are_sent() {
         let items = [item(1, What::Accepted), item(2, What::Accepted)];
-        let first = Document::new(&sender(), &items, 1_795_276_800_000);
-        let later = Document::new(&sender(), &items, 1_795_276_999_000);
-        assert_eq!(first.id, later.id);
+        let first = Document::batch(&sender(), &items, 0);
+        assert_eq!(first, Document::batch(&sender(), &items, 0), "the same name is the same body");
         assert_eq!(first.id.len(), 32);
-        assert_ne!(first.id, Document::new(&sender(), &items[..1], 1_795_276_800_000).id);
-        assert_ne!(first.id, Document::new(&Sender { name: "b".into(), ..sender() }, &items, 0).id);
+        assert!(!String::from_utf8_lossy(&first.body).contains("sent_at"), "nothing of this try is in it");
+        assert_ne!(first.id, Document::batch(&sender(), &items[..1], 0).id);
+        assert_ne!(first.id, Document::batch(&Sender { name: "b".into(), ..sender() }, &items, 0).id);
+        assert_ne!(first.id, Document::batch(&sender(), &items, 1).id, "an answered one is another request");
         assert_ne!(item(1, What::Accepted).key(), item(1, What::Cancelled).key());
-        let polls = [0, 1_000].map(|at| Document::new(&sender(), &[], at).id);
+        let polls = [0, 1].map(|at| Document::question(&sender(), at).id);
         assert_ne!(polls[0], polls[1], "each question for news is a new one");
     }
 
     #[test]
     fn a_batch_reads_as_agreed() {
-        let document = Document::new(&sender(), &[item(7, What::Cancelled)], 1_795_276_800_000);
+        let document = Document::batch(&sender(), &[item(7, What::Cancelled)], 0);
         let body: Value = serde_json::from_slice(&document.body).expect("JSON");
         let want = json!({
-            "box": "studio-3", "site": "hangzhou", "batch": document.id, "sent_at": "2026-11-21T16:00:00Z",
+            "box": "studio-3", "site": "hangzhou", "batch": document.id,
             "items": [{
                 "key": "order7:cancelled", "seq": 7, "what": "cancelled",
                 "order": { "id": "order7", "state": "accepted" },
             }],
+        });
+        assert_eq!(body, want);
+        let question = Document::question(&sender(), 1_795_276_800_000);
+        let body: Value = serde_json::from_slice(&question.body).expect("JSON");
+        let want = json!({
+            "box": "studio-3", "site": "hangzhou", "batch": question.id, "sent_at": "2026-11-21T16:00:00Z", "items": [],
         });
         assert_eq!(body, want);
     }
@@ -377,7 +439,7 @@ mod tests {
         assert_eq!(answer.results[1].reason.as_deref(), Some("no suchproduct"));
         assert_eq!(answer.updates, [Said { of: "d".into(), verdict: Verdict::Paid, reason: None }]);
         assert_eq!(answer.leases[0].until_ms, Some(1_795_276_800_000));
-        assert_eq!(answer.remarks.len(), 3);
+        assert_eq!((answer.remarks.len(), answer.left_alone), (3, 2));
         assert!(answer.remarks[0].starts_with("results[2].state is \"shipped\""), "{:?}", answer.remarks);
     }
 
@@ -396,8 +458,23 @@ mod tests {
                 &format!(r#"{{"results":[{{"key":"{long}","state":"paid"}}]}}"#),
                 "results[0].key must be text of 1 to 200",
             ),
+        ];
+        for (text, words) in cases {
+            let said = Answer::read(text.as_bytes()).expect_err(text).to_string();
+            assert!(said.contains(words), "{text:.80}: {said}");
+        }
+        let many = format!(r#"{{"updates":[{}]}}"#, vec!["{}"; 10_001].join(","));
+        assert!(Answer::read(many.as_bytes()).expect_err("too many").to_string().contains("at most 10000"));
+    }
+
+    #[test]
+    fn one_wrong_update_or_lease_is_left_out_and_told_and_the_rest_counts() {
+        let cases = [
+            (r#"{"updates":{}}"#, "updates must be a list"),
+            (r#"{"updates":[7]}"#, "updates[0] must be an object"),
             (r#"{"updates":[{"id":"","state":"paid"}]}"#, "updates[0].id must be text of 1"),
             (r#"{"updates":[{"id":"a","state":"paid","reason":[]}]}"#, "updates[0].reason must be text"),
+            (r#"{"leases":"none"}"#, "leases must be a list"),
             (r#"{"leases":[{"sku":"A","id":"s","units":-1}]}"#, "leases[0].units must be a whole number"),
             (r#"{"leases":[{"sku":"A","id":"s","units":1.5}]}"#, "leases[0].units must be a whole number"),
             (
@@ -406,11 +483,18 @@ mod tests {
             ),
         ];
         for (text, words) in cases {
-            let said = Answer::read(text.as_bytes()).expect_err(text).to_string();
-            assert!(said.contains(words), "{text:.80}: {said}");
+            let answer = Answer::read(text.as_bytes()).expect(text);
+            assert!(answer.is_empty() && answer.left_alone == 1, "{answer:?}");
+            assert!(answer.remarks[0].contains(words), "{:?}", answer.remarks);
         }
-        let many = format!(r#"{{"updates":[{}]}}"#, vec!["{}"; 10_001].join(","));
-        assert!(Answer::read(many.as_bytes()).expect_err("too many").to_string().contains("at most 10000"));
+        let answer = Answer::read(
+            br#"{"results":[{"key":"a:accepted","state":"synced"}],
+                 "updates":[{"id":"b","state":5},{"id":"c","state":"paid"}],
+                 "leases":[[],{"sku":"CUP","id":"show","units":5}]}"#,
+        )
+        .expect("the rest counts");
+        let counts = [answer.results.len(), answer.updates.len(), answer.leases.len()];
+        assert_eq!((counts, answer.left_alone), ([1, 1, 1], 2));
     }
 
     proptest! {

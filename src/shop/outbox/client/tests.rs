@@ -25,7 +25,7 @@ fn document(seq: i64) -> Document {
     let sender = Sender { name: "box".into(), site: "site".into() };
     let item =
         Item { seq, id: format!("o{seq}"), what: What::Accepted, order: serde_json::json!({ "id": "o" }) };
-    Document::new(&sender, &[item], 0)
+    Document::batch(&sender, &[item], 0)
 }
 
 #[tokio::test]
@@ -45,6 +45,10 @@ async fn batches_go_signed_over_one_connection_by_tls() {
     assert_eq!(seen[0].key, document(1).id);
     assert_eq!(seen[0].path, "/hooks/path-secret?shop=7");
     assert_eq!(cloud.taken(), ["o1:accepted", "o2:accepted", "o3:accepted"]);
+    assert_eq!(seen[0].last_news, None);
+    let told = Document { last_news: Some("5d1f".into()), ..document(3) };
+    assert_eq!(client.post(&told).await.expect("an answer").status, 200);
+    assert_eq!(cloud.requests()[3].last_news.as_deref(), Some("5d1f"));
     cloud.demand(Some("another"), None);
     assert_eq!(client.post(&document(4)).await.expect("an answer").status, 401);
 }

@@ -60,9 +60,13 @@ struct Sim {
     /// When it was asked, and for what.
     requests: Vec<(Instant, Vec<i64>)>,
     too_large_from: usize,
-    /// Items that it refuses, and whether it does so by breaking.
+    /// Items that it refuses, and how.
     bad: BTreeSet<i64>,
-    breaks: bool,
+    bad_by: Outcome,
+    /// Batches of so many take longer than the box waits.
+    hangs_from: usize,
+    /// Questions for news are refused so.
+    questions_by: Option<Outcome>,
 }
 
 impl Sim {
@@ -84,7 +88,9 @@ impl Sim {
             requests: Vec::new(),
             too_large_from: usize::MAX,
             bad: BTreeSet::new(),
-            breaks: false,
+            bad_by: Outcome::Refused,
+            hangs_from: usize::MAX,
+            questions_by: None,
         };
         sim.later(Duration::ZERO, Event::Tick);
         sim
@@ -111,7 +117,7 @@ impl Sim {
     fn item(&self, seq: i64) -> Waiting {
         let (order, _, at_ms) = self.log[seq as usize - 1].clone();
         let tries = self.aside.get(&seq).copied().unwrap_or(0);
-        Waiting { seq, order, at_ms, bytes: 300, tries }
+        Waiting { seq, order, at_ms, bytes: 300, tries, answers: 0 }
     }
 
     fn restart(&mut self) {
@@ -140,7 +146,14 @@ impl Sim {
             return self.later(10 * MS, Event::Answered(Outcome::TooLarge));
         }
         if items.iter().any(|seq| self.bad.contains(seq)) && fate == Fate::Good {
-            let outcome = if self.breaks { Outcome::Broken } else { Outcome::Refused };
+            let wait = if self.bad_by == Outcome::Failed { PATIENCE } else { 10 * MS };
+            return self.later(wait, Event::Answered(self.bad_by.clone()));
+        }
+        if items.len() >= self.hangs_from {
+            self.take(items);
+            return self.later(PATIENCE, Event::Answered(Outcome::Failed));
+        }
+        if let Some(outcome) = self.questions_by.clone().filter(|_| items.is_empty() && fate == Fate::Good) {
             return self.later(10 * MS, Event::Answered(outcome));
         }
         let all = Outcome::Taken { again: Vec::new() };
@@ -296,7 +309,7 @@ fn one_bad_order_is_found_set_aside_and_tried_hourly_while_all_others_go_on() {
 #[test]
 fn one_order_that_breaks_the_cloud_is_found_while_the_cloud_answers_anything_else() {
     let mut sim = Sim::new(100);
-    (sim.breaks, sim.bad) = (true, BTreeSet::from([37, 38]));
+    (sim.bad_by, sim.bad) = (Outcome::Broken, BTreeSet::from([37, 38]));
     sim.write_orders(1_000);
     sim.run(600 * SECOND, good);
     assert_eq!(sim.books.len(), 998, "{:?}", sim.core);
@@ -305,6 +318,100 @@ fn one_order_that_breaks_the_cloud_is_found_while_the_cloud_answers_anything_els
     sim.bad.clear();
     sim.run(2 * HOUR, good);
     assert!(sim.all_settled());
+}
+
+#[test]
+fn one_order_that_gets_no_answer_is_found_while_the_cloud_answers_anything_else() {
+    let mut sim = Sim::new(100);
+    (sim.bad_by, sim.bad) = (Outcome::Failed, BTreeSet::from([37]));
+    sim.write_orders(1_000);
+    sim.run(15 * 60 * SECOND, good);
+    assert_eq!(sim.books.len(), 999, "{:?}", sim.core);
+    sim.run(24 * HOUR, good);
+    assert_eq!((sim.core.stuck(), sim.cursor), (1, 1_000));
+    sim.bad.clear();
+    sim.run(2 * HOUR, good);
+    assert!(sim.all_settled());
+}
+
+#[test]
+fn batches_that_take_longer_than_the_box_waits_become_smaller() {
+    let mut sim = Sim::new(100);
+    sim.hangs_from = 20;
+    sim.write_orders(1_000);
+    sim.run(30 * 60 * SECOND, good);
+    assert!(sim.all_settled(), "{:?}", sim.core);
+    assert!(sim.batches().iter().filter(|len| **len >= 20).count() < 20, "{:?}", sim.batches());
+}
+
+#[test]
+fn a_line_that_is_dead_makes_no_batch_smaller() {
+    let mut sim = Sim::new(100);
+    sim.write_orders(1_000);
+    sim.run(HOUR, |_| Fate::Hangs);
+    sim.requests.clear();
+    sim.run(6 * 60 * SECOND, good);
+    assert!(sim.all_settled(), "{:?}", sim.core);
+    assert_eq!(sim.batches(), [100; 10]);
+}
+
+#[test]
+fn a_cloud_that_cannot_be_asked_for_news_gets_orders_all_the_same() {
+    for by in [Outcome::Refused, Outcome::TooLarge, Outcome::Broken] {
+        let mut sim = Sim::new(100);
+        sim.questions_by = Some(by.clone());
+        sim.later(Duration::ZERO, Event::Open(true));
+        sim.run(HOUR, good);
+        let written = sim.write(0, "accepted");
+        sim.run(5 * SECOND, good);
+        if by != Outcome::Broken {
+            assert_eq!(sim.cursor, written, "{by:?}: it waited for the next question");
+        }
+        let asked = sim.requests.iter().filter(|(_, items)| items.is_empty()).count();
+        assert!(asked < 200, "{by:?}: {asked} questions");
+        sim.write(1, "accepted");
+        sim.run(HOUR, |_| Fate::Hangs);
+        sim.run(12 * 60 * SECOND, good);
+        assert!(sim.all_settled(), "{by:?}: {:?}", sim.core);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_written_later_and_not_asked_for_again() {
+    let mut sim = Sim::new(10);
+    sim.run(SECOND, good);
+    sim.requests.clear();
+    sim.write(1, "accepted");
+    sim.run(60 * SECOND, |_| Fate::DiskFull);
+    assert_eq!(sim.batches(), [1], "{:?}", sim.requests);
+    assert!(sim.all_settled());
+}
+
+#[test]
+fn a_log_that_ends_before_what_was_read_is_not_read_in_circles() {
+    let now = clock::now();
+    let restored = Restored { cursor: 10, newest: 20, ..Restored::default() };
+    let mut core = Core::new(now, &Settings { batch: 10, seed: 7 }, restored);
+    let reads = |actions: Actions| actions.iter().any(|action| matches!(action, Action::Read { .. }));
+    assert!(reads(core.handle(now, Event::Tick)));
+    assert!(!reads(core.handle(now, Event::Read { items: Vec::new(), to: 3 })));
+    assert!(reads(core.handle(now + 2 * SECOND, Event::Tick)));
+}
+
+#[test]
+fn an_answered_item_makes_another_request_each_time() {
+    let mut sim = Sim::new(10);
+    sim.write_orders(2);
+    let mut seen = Vec::new();
+    sim.run(SECOND, |items| if items.is_empty() { Fate::Good } else { Fate::Again });
+    seen.push(sim.core.answers_to(&[2]));
+    sim.bad.insert(2);
+    for _ in 0..3 {
+        sim.later(Duration::ZERO, Event::Hurry);
+        sim.run(SECOND, good);
+        seen.push(sim.core.answers_to(&[2]));
+    }
+    assert!(seen[0] == 1 && seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
 }
 
 #[test]
@@ -419,12 +526,12 @@ proptest! {
         fates in prop::collection::vec(any_fate(), 0..60),
         orders in prop::collection::vec((any::<bool>(), 0u64..3_000), 1..60),
         bad in prop::collection::btree_set(1i64..80, 0..5),
-        breaks in any::<bool>(),
+        bad_by in prop_oneof![Just(Outcome::Refused), Just(Outcome::Broken), Just(Outcome::Failed)],
         too_large_from in 2usize..30,
         batch in 1usize..20,
     ) {
         let mut sim = Sim::new(batch);
-        (sim.bad, sim.breaks) = (bad, breaks);
+        (sim.bad, sim.bad_by) = (bad, bad_by);
         sim.too_large_from = too_large_from;
         let mut fates = fates.into_iter();
         let mut fate = |_: &[i64]| fates.next().unwrap_or(Fate::Good);
