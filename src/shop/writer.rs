@@ -43,8 +43,8 @@ const ROOM_BYTES: u64 = 512 << 10;
 const IDLE_FOR: Duration = Duration::from_millis(250);
 /// if it has this many bytes,
 const LOG_WORTH_BYTES: u64 = 1 << 20;
-/// and in the middle of a rush when it has this many.
-const LOG_MAX_BYTES: u64 = 32 << 20;
+/// and in the middle of a rush when it has this many: buyers wait meanwhile, so little at a time, and not too often.
+const LOG_MAX_BYTES: u64 = 8 << 20;
 
 /// A log that a reader keeps from being carried over is tried again after this long, however long it is.
 const CARRY_OVER_EVERY: Duration = Duration::from_secs(1);
@@ -295,12 +295,22 @@ impl Writer {
     /// What can be done when nobody waits, or must be done now and then.
     fn tidy(&mut self, was_idle: bool) {
         let State::Open { store, .. } = &mut self.state else { return };
-        if self.log_grew {
-            let (bytes, now) = (store.log_bytes(), clock::now());
-            let is_long = bytes >= LOG_MAX_BYTES && now >= self.carry_over_at;
-            if is_long || was_idle && bytes >= LOG_WORTH_BYTES {
-                self.carry_over_at = now + CARRY_OVER_EVERY;
-                if let Err(cause) = store.checkpoint(false) {
+        let now = clock::now();
+        if self.log_grew && (was_idle || now >= self.carry_over_at) {
+            let most = if was_idle { LOG_WORTH_BYTES } else { LOG_MAX_BYTES };
+            let left = store.log_bytes().and_then(|bytes| {
+                if bytes < most {
+                    return Ok(0);
+                }
+                store.checkpoint(false)?;
+                store.log_bytes()
+            });
+            match left {
+                // A reader keeps the log from being carried over: trying for each group would help nobody.
+                Ok(left) if left >= LOG_MAX_BYTES => self.carry_over_at = now + CARRY_OVER_EVERY,
+                Ok(_) => {}
+                Err(cause) => {
+                    self.carry_over_at = now + CARRY_OVER_EVERY;
                     warn!(%cause, "the write-ahead log cannot be carried over");
                 }
             }

@@ -35,7 +35,10 @@ const CACHE_KIB: i64 = 16 << 10;
 const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
 
 /// A write-ahead log that grew beyond this is cut back when it is written anew.
-const LOG_KEPT_BYTES: i64 = 512 << 10;
+const LOG_KEPT_BYTES: i64 = 32 << 20;
+
+/// Bytes of a page: SQLite's own choice, and what file systems write at once.
+const PAGE_BYTES: u64 = 4_096;
 
 /// Begins every file of SQLite.
 pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -123,9 +126,12 @@ impl Store {
         &self.connection
     }
 
-    /// Bytes of the write-ahead log.
-    pub(in crate::shop) fn log_bytes(&self) -> u64 {
-        fs::metadata(beside(&self.path, "-wal")).map_or(0, |file| file.len())
+    /// Bytes in the write-ahead log that are to be carried over. (The file tells nothing: it keeps its length when it
+    /// is written anew from its beginning.)
+    pub(in crate::shop) fn log_bytes(&self) -> rusqlite::Result<u64> {
+        let mut asked = self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+        let pages = asked.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?;
+        Ok(pages.max(0).unsigned_abs() * PAGE_BYTES)
     }
 
     /// Carries the write-ahead log over into the database, as far as readers let it; `whole` also cuts the log, to
