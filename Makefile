@@ -84,8 +84,8 @@ else
 endif
 
 .PHONY: test-slow
-test-slow: test-deps ffmpeg web ## tests of the uplink that take their time: a line that flaps for a minute
-	cargo test --test failover -- --ignored
+test-slow: test-deps ffmpeg web ## tests that take their time: a line that flaps for a minute, a box killed 200 times
+	cargo test --test failover --test crash -- --ignored
 
 .PHONY: test-web
 test-web: web ## the pages' own checks: types and unit tests
@@ -102,7 +102,7 @@ test-media: test-deps ## the real clip that tests film with
 .PHONY: test-machine
 test-machine: x86-64 test-deps static ## the static binary in an empty root, and in an emulated machine with a camera
 	tests/vm/prepare.sh
-	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --no-fail-fast --test machine --test static_root -- --ignored --test-threads=1
+	FOOTLIGHT_STATIC=$(abspath $(static_bin)) cargo test --no-fail-fast --test machine --test disk_machine --test static_root -- --ignored --test-threads=1
 
 .PHONY: lint
 lint: lint-deps ffmpeg web ## formatting and clippy, warnings denied

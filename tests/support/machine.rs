@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::power_disk::PowerDisk;
 use super::tool::{output_within, require};
 use super::{Request, Viewer, films, wait};
 
@@ -27,6 +28,8 @@ pub struct Machine {
     qemu: Child,
     agent: BufReader<UnixStream>,
     http: SocketAddr,
+    /// What its disk is for qemu.
+    drive: String,
     folder: TempDir,
 }
 
@@ -49,16 +52,25 @@ impl Machine {
     pub fn boot_with(films: &[&str]) -> Machine {
         let folder = tempfile::Builder::new().prefix("footlight-vm-").tempdir().unwrap();
         let disk = folder.path().join("disk");
-        File::create(&disk).unwrap().set_len(64 << 20).unwrap();
-        let mke2fs = require("mke2fs", "apt-get install e2fsprogs");
-        let made = output_within(COMMAND, Command::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&disk));
-        assert!(made.status.success(), "{}", made.stderr);
+        empty_disk(&disk);
+        Machine::prepare_and_boot(folder, films, disk.display().to_string())
+    }
+
+    /// Boots a machine on a disk that stands outside of it, so that its power can be cut as well.
+    #[track_caller]
+    pub fn boot_on(disk: &PowerDisk) -> Machine {
+        let folder = tempfile::Builder::new().prefix("footlight-vm-").tempdir().unwrap();
+        Machine::prepare_and_boot(folder, &[], disk.drive())
+    }
+
+    #[track_caller]
+    fn prepare_and_boot(folder: TempDir, films: &[&str], drive: String) -> Machine {
         let mut files = vec![("bin/footlight".to_owned(), std::fs::read(static_binary()).unwrap())];
         files.extend(films.iter().map(|fourcc| (format!("film-{fourcc}"), films::film(fourcc))));
         let mut image = std::fs::read(prepared("initrd")).unwrap();
         image.extend(archive_of(&files));
         std::fs::write(folder.path().join("initrd"), image).unwrap();
-        Machine::boot_in(folder)
+        Machine::boot_in(folder, drive)
     }
 
     /// Cuts the power, without a word to anybody in the machine, and boots it again with the same disk.
@@ -67,11 +79,18 @@ impl Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
         let empty = tempfile::tempdir().unwrap();
-        Machine::boot_in(std::mem::replace(&mut self.folder, empty))
+        let drive = std::mem::take(&mut self.drive);
+        Machine::boot_in(std::mem::replace(&mut self.folder, empty), drive)
+    }
+
+    /// Cuts the power, and waits until the machine is dead.
+    pub fn cut_the_power(mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
     }
 
     #[track_caller]
-    fn boot_in(folder: TempDir) -> Machine {
+    fn boot_in(folder: TempDir, drive: String) -> Machine {
         let qemu = require("qemu-system-x86_64", "apt-get install qemu-system-x86");
         let at = |name: &str| folder.path().join(name);
         let socket = at("agent");
@@ -92,7 +111,7 @@ impl Machine {
             .args(["-device", "virtserialport,chardev=agent,name=agent"])
             .args(["-chardev", &format!("file,id=log,append=on,path={}", at("log").display())])
             .args(["-device", "virtserialport,chardev=log,name=log"])
-            .args(["-drive", &format!("file={},if=virtio,format=raw", at("disk").display())])
+            .args(["-drive", &format!("file={drive},if=virtio,format=raw")])
             .args(["-netdev", &format!("user,id=lan,hostfwd=tcp:{http}-:8080")])
             .args(["-device", "virtio-net-pci,netdev=lan,romfile="])
             .stdin(Stdio::null())
@@ -109,7 +128,7 @@ impl Machine {
             UnixStream::connect(&socket).ok()
         });
         agent.set_read_timeout(Some(BOOT)).unwrap();
-        let mut machine = Machine { qemu: child, agent: BufReader::new(agent), http, folder };
+        let mut machine = Machine { qemu: child, agent: BufReader::new(agent), http, drive, folder };
         machine.answer();
         machine
     }
@@ -259,6 +278,15 @@ impl Drop for Machine {
             eprintln!("--- footlight in the machine ---\n{}\n---", self.logs());
         }
     }
+}
+
+/// Makes an empty disk of 64 MiB in this file, formatted as the machine wants it.
+#[track_caller]
+pub fn empty_disk(path: &Path) {
+    File::create(path).unwrap().set_len(64 << 20).unwrap();
+    let mke2fs = require("mke2fs", "apt-get install e2fsprogs");
+    let made = output_within(COMMAND, Command::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(path));
+    assert!(made.status.success(), "{}", made.stderr);
 }
 
 /// The static binary under test: `FOOTLIGHT_STATIC`, else where `make static` puts it.
