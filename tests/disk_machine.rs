@@ -13,7 +13,7 @@ use footlight::base::clock;
 use support::http::metric;
 use support::machine::{Machine, empty_disk};
 use support::power_disk::PowerDisk;
-use support::shop::{Ask, order, product, put_product};
+use support::shop::{Ask, order, product, put_product_by};
 use support::{wait_for, wait_until};
 
 /// Generous: the machine is emulated instruction by instruction.
@@ -33,6 +33,12 @@ fn start(disk: &PowerDisk) -> Machine {
     machine
 }
 
+/// A token to edit products with from outside of the machine.
+#[track_caller]
+fn token(machine: &mut Machine) -> String {
+    machine.run("footlight token new --role admin --config /tmp/footlight.toml 2>/dev/null")
+}
+
 #[test]
 #[ignore = "boots an emulated machine: make test-machine"]
 fn what_was_accepted_outlives_the_machines_power() {
@@ -46,7 +52,7 @@ fn what_was_accepted_outlives_the_machines_power() {
         let mut machine = start(&disk);
         let server = machine.http();
         if cut == 0 {
-            put_product(server, "MANY", 1_000_000);
+            put_product_by(&token(&mut machine), server, "MANY", 1_000_000);
         }
         for (key, id) in &accepted {
             assert!(
@@ -112,7 +118,7 @@ fn a_disk_that_turns_read_only_refuses_orders_and_the_stream_goes_on() {
     let disk = PowerDisk::new(std::fs::read(folder.path().join("disk")).unwrap());
     let mut machine = start(&disk);
     let server = machine.http();
-    put_product(server, "CUP", 1_000);
+    put_product_by(&token(&mut machine), server, "CUP", 1_000);
     let (status, before) = Ask::one("before", "CUP").send(server, PATIENCE).unwrap();
     assert_eq!(status, 201, "{before}");
     // What a kernel does to a disk that fails: all of its file systems are read-only from here on.

@@ -102,10 +102,10 @@ impl Orders {
             Trouble { kind: TroubleKind::Opening, path: folder.to_owned(), cause: "it begins".to_owned() };
         let shared = Arc::new(Shared::new(settings(orders), feed, opening));
         let (intents, waiting) = sync_channel(orders.queue as usize);
-        let writer = Writer::new(folder, waiting, shared.clone());
+        let readers = Readers::new(folder);
+        let writer = Writer::new(folder, waiting, shared.clone(), readers.clone());
         let thread = threads::spawn("db", "writer", move || writer.run())?;
         let feed = tokio::spawn(gathering.run());
-        let readers = Readers::new(folder);
         let room = Room { intents, shared, readers };
         Ok((Orders(Some(room.clone())), Running { room, thread, feed }))
     }

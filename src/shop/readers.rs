@@ -39,6 +39,12 @@ impl Readers {
         Readers { folder: folder.to_owned(), turns, idle: Arc::default() }
     }
 
+    /// Closes what nobody asks just now. All of a process's connections to a file share one index of its log: one that
+    /// was opened while the disk was read-only keeps the others from writing.
+    pub(super) fn close_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Asks the store something. `epoch` is another once the file may be another one.
     pub(super) async fn ask<T: Send + 'static>(
         &self,

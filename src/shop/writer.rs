@@ -23,6 +23,7 @@ use crate::base::loggate::FadingGate;
 use super::desk::{Board, Desk};
 use super::feed::Shown;
 use super::intent::{Done, Intent};
+use super::readers::Readers;
 use super::shared::{Settings, Shared};
 use super::store::{Before, NAME, Store, Trouble, TroubleKind, rows};
 
@@ -58,6 +59,7 @@ pub(super) struct Writer {
     folder: PathBuf,
     intents: Receiver<Intent>,
     shared: Arc<Shared>,
+    readers: Readers,
     state: State,
     /// In Unix milliseconds: when the next reservation ends.
     next_expiry_ms: Option<i64>,
@@ -77,13 +79,19 @@ enum State {
 }
 
 impl Writer {
-    pub(super) fn new(folder: &Path, intents: Receiver<Intent>, shared: Arc<Shared>) -> Writer {
+    pub(super) fn new(
+        folder: &Path,
+        intents: Receiver<Intent>,
+        shared: Arc<Shared>,
+        readers: Readers,
+    ) -> Writer {
         let opening =
             Trouble { kind: TroubleKind::Opening, path: folder.to_owned(), cause: "it begins".to_owned() };
         Writer {
             folder: folder.to_owned(),
             intents,
             shared,
+            readers,
             state: State::Shut(opening),
             next_expiry_ms: None,
             retry_at: None,
@@ -160,6 +168,7 @@ impl Writer {
         let closed =
             Trouble { kind: TroubleKind::Opening, path: self.folder.clone(), cause: "again".to_owned() };
         drop(std::mem::replace(&mut self.state, State::Shut(closed)));
+        self.readers.close_idle();
         let opened =
             has_room(&self.folder, self.before).and_then(|()| Store::open(&self.folder, self.before));
         let opened = opened.and_then(|mut store| {
@@ -366,6 +375,11 @@ fn attempt(
     let outcome = desk.finish().map_err(of)?;
     if outcome.wrote {
         writing.commit().map_err(of)?;
+        // Asked afterwards: what came before is known to have been in time.
+        if store.is_read_only() {
+            let cause = "the kernel has made it read-only".to_owned();
+            return Err(Trouble { kind: TroubleKind::ReadOnly, path, cause });
+        }
     }
     Ok((outcome, answers))
 }

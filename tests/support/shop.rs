@@ -46,9 +46,20 @@ impl Ask {
 /// Makes or edits a product, as somebody on the box itself may.
 #[track_caller]
 pub fn put_product(server: SocketAddr, sku: &str, stock: i64) -> Value {
+    put(Request::new("PUT", &format!("/api/v1/products/{sku}")), server, sku, stock)
+}
+
+/// The same from elsewhere, with an admin's token.
+#[track_caller]
+pub fn put_product_by(token: &str, server: SocketAddr, sku: &str, stock: i64) -> Value {
+    let request = Request::new("PUT", &format!("/api/v1/products/{sku}"));
+    put(request.header("Authorization", &format!("Bearer {}", token.trim())), server, sku, stock)
+}
+
+#[track_caller]
+fn put(request: Request, server: SocketAddr, sku: &str, stock: i64) -> Value {
     let body = json!({ "title": sku, "price": { "amount": 1_999, "currency": "CNY" }, "stock": stock });
-    let answer =
-        Request::new("PUT", &format!("/api/v1/products/{sku}")).json(&body.to_string()).send(server).unwrap();
+    let answer = request.json(&body.to_string()).send(server).unwrap();
     assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
     serde_json::from_str(&answer.text()).unwrap()
 }

@@ -116,6 +116,13 @@ impl Store {
         &self.path
     }
 
+    /// Whether the kernel has made the disk read-only, as it does when the disk fails. Writing over what the log's file
+    /// has already, and syncing it, then succeeds all the same (ext4's `fsync` has nothing to say there), and nothing of
+    /// it is on the disk.
+    pub(in crate::shop) fn is_read_only(&self) -> bool {
+        is_read_only_disk(self.path.parent().unwrap_or(&self.path))
+    }
+
     /// Begins a change; what is not committed is as if it had never been.
     pub(in crate::shop) fn begin(&mut self) -> rusqlite::Result<Writing<'_>> {
         Writing::begin(&self.connection)
