@@ -63,7 +63,7 @@ impl Heard {
 
 pub struct Buyers {
     epoll: Epoll,
-    buyers: Vec<Buyer>,
+    all: Vec<Buyer>,
     idle: VecDeque<usize>,
     /// Requests made so far: each has a key of its own.
     number: u64,
@@ -73,7 +73,7 @@ impl Buyers {
     /// So many buyers, connected. `first` is the number of their first request.
     pub fn connect(server: SocketAddr, count: usize, first: u64) -> Buyers {
         let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
-        let buyers = (0..count)
+        let all = (0..count)
             .map(|slot| {
                 if slot % MADE_AT_ONCE == MADE_AT_ONCE - 1 {
                     nap(Duration::from_millis(5));
@@ -87,7 +87,7 @@ impl Buyers {
                 Buyer { socket, answer: Vec::new(), due: None }
             })
             .collect();
-        Buyers { epoll, buyers, idle: (0..count).collect(), number: first }
+        Buyers { epoll, all, idle: (0..count).collect(), number: first }
     }
 
     /// All order, and again as soon as they are answered, for this long; then the last answers are awaited.
@@ -98,7 +98,7 @@ impl Buyers {
 
     /// Each orders once, all at the same moment.
     pub fn once(&mut self) -> Heard {
-        let mut count = Some(self.buyers.len());
+        let mut count = Some(self.all.len());
         self.work(|now, _, _| count.take().map(|count| vec![now; count]))
     }
 
@@ -139,7 +139,7 @@ impl Buyers {
             if heard.answers() > before {
                 last = clock::now();
             } else if !is_busy {
-                assert!(last.elapsed() < PATIENCE, "no answer for a minute, {} of {asked} came", before);
+                assert!(last.elapsed() < PATIENCE, "no answer for a minute, {before} of {asked} came");
                 nap(NAP);
             }
         }
@@ -148,7 +148,7 @@ impl Buyers {
     }
 
     fn ask(&mut self, slot: usize, due: Instant) {
-        let buyer = &mut self.buyers[slot];
+        let buyer = &mut self.all[slot];
         let number = self.number;
         self.number += 1;
         let body = format!(
@@ -174,7 +174,7 @@ impl Buyers {
         let mut bytes = [0; ANSWER_BYTES_MAX];
         for event in &events[..ready] {
             let slot = event.data() as usize;
-            let buyer = &mut self.buyers[slot];
+            let buyer = &mut self.all[slot];
             let read = buyer.socket.read(&mut bytes).unwrap();
             assert!(read > 0, "the server hung up: {}", String::from_utf8_lossy(&buyer.answer));
             buyer.answer.extend_from_slice(&bytes[..read]);

@@ -77,7 +77,9 @@ pub fn highest(plan: &Plan) {
     }
     match postgres {
         Some(_) => {
-            println!("PostgreSQL: on the same core, 16 clients, one statement and transaction for each order")
+            println!(
+                "PostgreSQL: on the same core, 16 clients, one statement and transaction for each order"
+            );
         }
         None => println!(
             "PostgreSQL is not installed here (apt install postgresql); quoted is what it did elsewhere"

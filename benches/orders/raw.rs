@@ -46,7 +46,7 @@ pub fn run(orders: usize, group: usize) -> (Duration, Duration) {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
         }
     }
-    (began.elapsed(), self::cpu() - cpu)
+    (began.elapsed(), self::cpu().saturating_sub(cpu))
 }
 
 /// Processor time that this thread has used.

@@ -14,7 +14,7 @@ use crate::names::STOCK;
 use crate::rig::Rig;
 use crate::support::{output_within, require};
 
-const SHIM: &str = r#"
+const SHIM: &str = r"
 #include <time.h>
 #include <unistd.h>
 #include <sys/syscall.h>
@@ -24,7 +24,7 @@ static void wait_a_while(void) {
 }
 int fsync(int file) { wait_a_while(); return syscall(SYS_fsync, file); }
 int fdatasync(int file) { wait_a_while(); return syscall(SYS_fdatasync, file); }
-"#;
+";
 
 const SYNC: Duration = Duration::from_millis(20);
 

@@ -75,7 +75,7 @@ impl Wire {
         Wire { socket, tls: None, pending: BytesMut::new(), written: 0 }
     }
 
-    /// TLS on the socket; the first words of its handshake are pending at once. `connection` is of [`Tls::session`].
+    /// TLS on the socket; the first words of its handshake are pending at once. `connection` is of `Tls::session`.
     pub(super) fn tls(socket: TcpStream, connection: ClientConnection) -> Wire {
         let session = Session { connection: Box::new(connection), heard: BytesMut::new() };
         let mut wire = Wire { socket, tls: Some(session), pending: BytesMut::new(), written: 0 };
