@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use footlight::base::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -61,6 +62,7 @@ impl NginxRtmp {
         let folder = self.folder.path();
         let recordings = folder.join("recordings");
         std::fs::create_dir_all(&recordings).unwrap();
+        self.outlast_the_name_of_the_last_recording();
         let config = format!(
             "load_module {MODULE};
             daemon off;
@@ -156,6 +158,23 @@ impl NginxRtmp {
             let file = self.recordings().get(at).cloned()?;
             (std::fs::metadata(&file).ok()?.len() >= bytes).then_some(file)
         })
+    }
+
+    /// nginx names a recording by the second in which it begins: one that begins in the same second as the last would
+    /// take its place.
+    #[track_caller]
+    fn outlast_the_name_of_the_last_recording(&self) {
+        let second = |at: std::time::SystemTime| {
+            at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        let last = self
+            .recordings()
+            .last()
+            .and_then(|file| std::fs::metadata(file).ok()?.created().ok())
+            .map(second);
+        wait::until(Duration::from_secs(3), "the next second", || {
+            last.is_none_or(|last| second(clock::wall()) > last)
+        });
     }
 
     /// Its log, without what it says of the first connection of each run, which is our own knock.
