@@ -12,6 +12,8 @@
 //! [`Orders`] is the handle. `product.rs`, `order.rs`, `money.rs`, `event.rs` are the vocabulary, `fields.rs` reads it
 //! from JSON and names what is wrong; [`rules`] decides (pure); `desk.rs` carries out what it says inside a
 //! transaction; `writer.rs` groups, commits and answers; [`store`] is SQLite. `shared.rs` is what everybody may see.
+//! [`outbox`] sends orders to the shop's cloud; [`transfer`] is the catalogue as CSV and JSON; [`audit`] proves the log
+//! and [`export`] writes orders, for the command line.
 //!
 //! Everything that happens stands in the log, written in the same transaction: what pages follow and audits replay.
 //! This room knows no HTTP and no streams; they go on whatever becomes of the disk.

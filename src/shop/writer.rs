@@ -281,7 +281,7 @@ impl Writer {
         };
         if !store.is_in_place() {
             let cause = "it was moved or deleted while in use".to_owned();
-            return Err(Trouble { kind: TroubleKind::Failing, path: store.path().to_owned(), cause });
+            return Err(Trouble { kind: TroubleKind::Gone, path: store.path().to_owned(), cause });
         }
         let mut tried = attempt(store, board, group, now_ms, &settings);
         if tried.as_ref().is_err_and(|trouble| trouble.kind == TroubleKind::Full) {

@@ -185,7 +185,8 @@ pub(super) fn off() -> Answer {
 }
 
 fn unavailable(why: &str, reason: &str) -> Answer {
-    let words = format!("Nothing was accepted: {why}. Send it again later, with the same key.");
+    // A commit that failed may stand all the same once the disk is back: only the key tells.
+    let words = format!("It is not known to be accepted: {why}. Send it again later, with the same key.");
     let title = "The order store cannot be used";
     let members = json!({ "reason": reason });
     let status = StatusCode::SERVICE_UNAVAILABLE;

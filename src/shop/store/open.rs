@@ -79,9 +79,7 @@ impl Store {
         look_at(&path)?;
         let is_new = fs::metadata(&path).map_or(true, |file| file.len() == 0);
         if is_new && before != Before::Nothing {
-            let cause =
-                "it was moved or deleted while in use: put it back, or start footlight again for a new one";
-            return Err(Trouble::new(TroubleKind::Failing, &path, cause));
+            return Err(Trouble::new(TroubleKind::Gone, &path, "it was moved or deleted while in use"));
         }
         look_at_log(&path, is_new, before)?;
         if is_new {
@@ -163,7 +161,7 @@ pub fn read_only(folder: &Path) -> Result<Connection, Trouble> {
     let path = folder.join(NAME);
     if !path.is_file() {
         return Err(Trouble::new(
-            TroubleKind::Failing,
+            TroubleKind::Gone,
             &path,
             "there is no such file: no order was taken here yet",
         ));

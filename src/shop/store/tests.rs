@@ -28,6 +28,21 @@ fn a_new_store_is_made_and_found_again() {
 }
 
 #[test]
+fn a_store_that_was_moved_away_is_told_as_such_and_no_empty_one_takes_its_place() {
+    let folder = folder();
+    assert_eq!(read_only(folder.path()).expect_err("there is none").kind, TroubleKind::Gone);
+    let store = Store::open(folder.path(), Before::Nothing).expect("it is made");
+    assert!(store.is_in_place());
+    fs::rename(folder.path().join(NAME), folder.path().join("elsewhere")).expect("moved");
+    assert!(!store.is_in_place());
+    drop(store);
+    let trouble = Store::open(folder.path(), Before::Doubtful).expect_err("it is gone");
+    assert_eq!(trouble.kind, TroubleKind::Gone, "{trouble}");
+    assert!(trouble.to_string().contains("put it back"), "{trouble}");
+    assert!(!folder.path().join(NAME).exists());
+}
+
+#[test]
 fn two_footlights_do_not_share_a_store() {
     let folder = folder();
     let _first = Store::open(folder.path(), Before::Nothing).expect("it is made");

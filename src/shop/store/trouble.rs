@@ -23,6 +23,8 @@ pub enum TroubleKind {
     Full,
     /// The disk, or the file, cannot be written.
     ReadOnly,
+    /// There is no such file, or no longer.
+    Gone,
     /// The disk fails, or refuses in another way.
     Failing,
     /// Something that the rules should have kept out: nothing of it was written.
@@ -76,6 +78,7 @@ impl Trouble {
             TroubleKind::InUse => "in-use",
             TroubleKind::Full => "disk-full",
             TroubleKind::ReadOnly => "read-only",
+            TroubleKind::Gone => "file-gone",
             TroubleKind::Failing => "disk-failing",
             TroubleKind::Ours => "bug",
             TroubleKind::Opening => "opening",
@@ -91,6 +94,7 @@ impl Trouble {
             TroubleKind::InUse => "another program works with the order store",
             TroubleKind::Full => "the disk is full",
             TroubleKind::ReadOnly => "the disk cannot be written",
+            TroubleKind::Gone => "the order store's file is not there",
             TroubleKind::Failing => "the disk fails",
             TroubleKind::Ours => "the order store met a bug of ours",
             TroubleKind::Opening => "the order store is being opened",
@@ -118,6 +122,11 @@ impl Trouble {
             }
             TroubleKind::Ours => "please report it with this line".to_owned(),
             TroubleKind::Opening => "it takes a moment".to_owned(),
+            TroubleKind::Gone => {
+                "put it back; where it is gone for good, `footlight run` makes a new and empty one when it \
+                                  is started again"
+                    .to_owned()
+            }
             TroubleKind::Failing => "look at the kernel's log, and replace the disk if it is worn".to_owned(),
         }
     }
